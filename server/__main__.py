@@ -1,0 +1,131 @@
+"""``python -m server``: read the settings, bind, drop privileges, serve.
+
+Exit status: 0 stopped as told, 1 it could not run, 2 the settings or the use are wrong.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import pages
+from .app import Backend, chat_path
+from .listen import ListenError, bind, release
+from .settings import Settings, SettingsError, load, read_env_file
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with contextlib.suppress(ImportError):  # where it has no wheel, asyncio's own loop does the same, slower
+    from uvloop import new_event_loop
+
+log = logging.getLogger("server")
+SPARE_FILES = 256
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m server", description="The WebSocket backend: a chat and an echo."
+    )
+    made.add_argument(
+        "--listen",
+        action="append",
+        default=[],
+        metavar="ADDR",
+        help="host:port, [v6]:port or unix:/path; may be given more than once (default: 127.0.0.1:8888)",
+    )
+    made.add_argument(
+        "--env-file", type=Path, metavar="FILE", help="read the WSFRONT_* settings from this file"
+    )
+    made.add_argument(
+        "--user", metavar="NAME", help="run as this user once the sockets are bound (root only)"
+    )
+    made.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the backend until it is told to stop; return the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        from_file = read_env_file(options.env_file) if options.env_file else {}
+        settings = load({**os.environ, **from_file}, listen=options.listen)
+        user = _user(options.user)
+    except SettingsError as fault:
+        sys.stderr.writelines(f"server: {line}\n" for line in fault.faults)
+        return 2
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    if options.log_level != "debug":
+        # What the library tells at INFO, the lines of app.py tell better.
+        logging.getLogger("server.websockets").setLevel(logging.WARNING)
+    try:
+        return _serve(settings, user)
+    except ListenError as fault:
+        sys.stderr.write(f"server: {fault}\n")
+        return 1
+
+
+def _serve(settings: Settings, user: pwd.struct_passwd | None) -> int:
+    _raise_file_limit(settings.connections)
+    files = pages.load(chat_path(settings.sockets[0].public_path))
+    listening = []
+    try:
+        owner = (user.pw_uid, user.pw_gid) if user else None
+        for address in settings.listen:
+            listening.append((address, bind(address, owner)))  # noqa: PERF401  # what is bound is undone below
+        if user:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            for _, sock in listening:
+                log.info("listening on %s", _name(sock.getsockname()))
+            runner.run(Backend(settings, files).run([sock for _, sock in listening]))
+    finally:
+        for address, sock in listening:
+            sock.close()
+            release(address)
+    return 0
+
+
+def _name(bound: str | tuple[str, int]) -> str:
+    if isinstance(bound, str):
+        return f"unix:{bound}"
+    return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+
+
+def _user(name: str | None) -> pwd.struct_passwd | None:
+    if name is None:
+        return None
+    if os.geteuid() != 0:
+        raise SettingsError(["--user: only root can become another user; leave it out"])
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise SettingsError([f"--user: no user {name!r}; choose one that `getent passwd` shows"]) from None
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Let the process hold a file for each connection, as far as its hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "%d open files allowed for %d connections; raise LimitNOFILE or `ulimit -Hn`", hard, connections
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Who the client is, and whether it came by TLS, when a proxy stands in between.
+
+Only a peer on this machine (loopback or a unix socket) is believed. Knows nothing of sockets or of requests.
+"""
+
+import ipaddress
+from typing import NamedTuple
+
+
+class Client(NamedTuple):
+    """The client's address as text (``unix`` where there is none) and whether it came by TLS."""
+
+    address: str
+    tls: bool
+
+
+def client_of(peer: str | None, forwarded_for: list[str], forwarded_proto: list[str]) -> Client:
+    """Name the client behind a peer (its address; None: a unix socket) from the forwarding headers' values.
+
+    The rightmost entry is what our own proxy saw; all to the left of it is the client's word.
+    """
+    address = _address(peer) if peer else None
+    if peer and not (address and address.is_loopback):
+        return Client(str(address or peer), tls=False)
+    entry = _rightmost(forwarded_for)
+    forwarded = _address(entry) or _address(_without_port(entry))
+    return Client(str(forwarded or address or "unix"), tls=_rightmost(forwarded_proto).lower() == "https")
+
+
+def _rightmost(values: list[str]) -> str:
+    return values[-1].rpartition(",")[2].strip() if values else ""
+
+
+def _without_port(entry: str) -> str:
+    return entry.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

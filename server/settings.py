@@ -1,0 +1,188 @@
+"""The backend's settings, read from its environment or from a file in systemd's EnvironmentFile syntax.
+
+All faults are told at once. Knows nothing of sockets: it neither binds nor resolves.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from .origins import Policy, parse_origin
+
+# https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#EnvironmentFile=
+LINE = re.compile(
+    r"""\s*(?:export\s+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"'\\`$]*))\s*"""
+)
+ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]{1,5})")
+PATH = re.compile(r"/[^\s?#\x00-\x1f\x7f]*")
+HIGHEST_PORT = 65535
+Number = TypeVar("Number", int, float)
+
+
+class SettingsError(ValueError):
+    """What is wrong with the settings: one line for each fault, with its remedy."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen: host and port, or the path of a unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A path of WebSockets, as the backend and as the browser sees it, and the origins that may use it."""
+
+    path: str = "/ws/"
+    public_path: str = "/ws/"
+    origins: Policy = "same"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the backend can be told. Times are in seconds."""
+
+    listen: tuple[Address, ...] = (Address("127.0.0.1", 8888),)
+    sockets: tuple[Socket, ...] = (Socket(),)
+    ping_interval: float = 25.0
+    connections: int = 10_000
+    drain_seconds: float = 5.0
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    public_path: str
+    origins: Literal["same", "any"] | list[str] = "same"
+
+
+def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Settings:
+    """Make settings of WSFRONT_* variables; ``listen`` (addresses as text) wins over WSFRONT_LISTEN.
+
+    Raises:
+        SettingsError: with every fault found.
+    """
+    faults: list[str] = []
+    values: dict[str, object] = {}
+
+    def take(field: str, key: str, parse: Callable[[str], object]) -> None:
+        if text := environment.get(key, "").strip():
+            try:
+                values[field] = parse(text)
+            except ValueError as fault:
+                faults.append(f"{key}: {fault}")
+
+    if listen:
+        environment = {**environment, "WSFRONT_LISTEN": " ".join(listen)}
+    take("listen", "WSFRONT_LISTEN", lambda text: tuple(map(parse_address, text.split())))
+    take("sockets", "WSFRONT_SOCKETS", _sockets)
+    take("ping_interval", "WSFRONT_PING_INTERVAL", lambda text: _number(text, float, 1, 3600))
+    take("connections", "WSFRONT_CONNECTIONS", lambda text: _number(text, int, 1, 1_000_000))
+    take("drain_seconds", "WSFRONT_DRAIN_SECONDS", lambda text: _number(text, float, 0, 3600))
+    if faults:
+        raise SettingsError(faults)
+    return Settings(**values)  # type: ignore[arg-type]  # each value was made for its field, just above
+
+
+KEYS = (
+    "WSFRONT_LISTEN",
+    "WSFRONT_SOCKETS",
+    "WSFRONT_PING_INTERVAL",
+    "WSFRONT_CONNECTIONS",
+    "WSFRONT_DRAIN_SECONDS",
+)
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read ``KEY="value"`` lines as systemd and sh both do.
+
+    Raises:
+        SettingsError: where the file cannot be read, a line has another form, or a key is unknown.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as fault:
+        raise SettingsError([f"{path}: {fault.strerror}; name a file that this user can read"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{path}: not UTF-8 text; is it the environment file?"]) from None
+    found: dict[str, str] = {}
+    faults: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip()[0] in "#;":
+            continue
+        match = LINE.fullmatch(line)
+        if match is None:
+            faults.append(f'{path}:{number}: expected KEY="value", quotes and $ inside it behind a backslash')
+            continue
+        key = match["key"]
+        if key.startswith("WSFRONT_") and key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KEYS)}"
+            faults.append(f"{path}:{number}: unknown setting {key}; {hint}")
+        quoted = re.sub(r'\\(["\\`$])', r"\1", match["double"] or "")
+        found[key] = quoted or match["single"] or match["bare"] or ""
+    if faults:
+        raise SettingsError(faults)
+    return found
+
+
+def parse_address(text: str) -> Address:
+    """Read ``host:port``, ``[v6]:port`` or ``unix:/path``.
+
+    Raises:
+        ValueError: where it is none of these.
+    """
+    if text.startswith("unix:/"):
+        return Address(path=text.removeprefix("unix:"))
+    match = ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > HIGHEST_PORT:
+        raise ValueError(f"{text!r} is no address; expected host:port, [v6]:port or unix:/path")
+    return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def _number(text: str, kind: type[Number], least: Number, most: Number) -> Number:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = kind(-1)
+    if not least <= number <= most:
+        raise ValueError(f"{text!r} is out of range; expected a number from {least} to {most}")
+    return number
+
+
+def _sockets(text: str) -> tuple[Socket, ...]:
+    try:
+        entries = msgspec.json.decode(text, type=list[_Entry])
+    except msgspec.DecodeError as fault:
+        raise ValueError(f'{fault}; expected [{{"path":…,"public_path":…,"origins":…}}, …]') from None
+    if not entries:
+        raise ValueError("an empty list; expected at least one socket")
+    for path in (path for entry in entries for path in (entry.path, entry.public_path)):
+        if not PATH.fullmatch(path):
+            raise ValueError(f"{path!r} is no path; expected /… without ?, # and spaces")
+    return tuple(Socket(entry.path, entry.public_path, _policy(entry.origins)) for entry in entries)
+
+
+def _policy(origins: Literal["same", "any"] | list[str]) -> Policy:
+    if not isinstance(origins, list):
+        return origins
+    parsed = {text: parse_origin(text) for text in origins}
+    if bad := [text for text, origin in parsed.items() if origin is None]:
+        raise ValueError(f"{bad[0]!r} is no origin; expected https://host or https://host:port")
+    return frozenset(filter(None, parsed.values()))

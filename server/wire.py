@@ -1,0 +1,130 @@
+"""One connection on the wire: the library's, made safe for bodies and for clients that do not read.
+
+Knows nothing of routes, rooms or messages.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from .client_address import Client
+
+PENDING_MOST = 1 << 20
+PATIENCE = 5.0
+HEAD_MOST = 1 << 16
+HEAD_END = b"\r\n\r\n"
+METHOD = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
+FRAMING = re.compile(
+    rb"(?:content-length:[ \t]*(?!0*[ \t]*\Z)|transfer-encoding:).*", re.IGNORECASE | re.DOTALL
+)
+
+
+def frame_of(data: str | bytes) -> bytes:
+    """Frame a message once, uncompressed, for any number of connections (RFC 7692, section 6, allows it)."""
+    text = isinstance(data, str)
+    payload = data.encode() if isinstance(data, str) else data
+    return Frame(Opcode.TEXT if text else Opcode.BINARY, payload).serialize(mask=False)
+
+
+class _Log(logging.LoggerAdapter[Any]):
+    """Put the connection's id in front of each line."""
+
+    def process(self, msg: object, kwargs: Any) -> tuple[str, Any]:
+        return f"{self.extra} {msg}", kwargs
+
+
+class Wire(ServerConnection):
+    """A connection with an id, a client's address, and bounds on what it can make the server hold.
+
+    ``live`` is the set of all connections; each is in it from its first byte to its end. ``session`` is what
+    serves it once it is open, ``on_lost`` what hears of its end.
+    """
+
+    session: Callable[[], Awaitable[None]]
+    on_lost: Callable[[], None] | None
+
+    def __init__(self, live: "set[Wire]", protocol: ServerProtocol, server: Server, **options: Any) -> None:
+        super().__init__(protocol, server, **options)
+        self.live = live
+        self.name = f"m{secrets.token_hex(6)}"
+        self.client = Client("", tls=False)
+        self.has_body = False
+        self.on_lost = None
+        self._head = bytearray()
+        adapter = _Log(logging.getLogger("server.websockets"), self.name)  # type: ignore[arg-type]  # any object will do
+        self.logger = self.protocol.logger = adapter
+
+    def write(self, frame: bytes) -> None:
+        """Put a frame on the wire without waiting; drop a client with too much unread."""
+        if self.protocol.state is OPEN and not self.transport.is_closing():
+            if self.transport.get_write_buffer_size() > PENDING_MOST:
+                self.drop(1013, "you read too slowly")
+            else:
+                self.transport.write(frame)
+
+    def drop(self, code: int, reason: str, *, patience: float = PATIENCE) -> None:
+        """Close without waiting; cut the line when there is no answer after ``patience`` seconds."""
+        if self.protocol.state is OPEN:
+            self.protocol.send_close(code, reason)
+            self.send_data()
+            self.loop.call_later(patience, self.transport.abort)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Enter the set of connections."""
+        super().connection_made(transport)
+        self.recv_messages.resume = self._read_on
+        self.live.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave the set of connections, exactly once."""
+        self.live.discard(self)
+        if self.on_lost is not None:
+            self.on_lost()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Read nothing from a client that does not read: pongs would fill the buffer without end."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        super().resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not (self.paused or self.recv_messages.paused or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the head of a request on without what frames a body, and the body nowhere.
+
+        The library drops a request with a body without a word, which a proxy turns into 502. Our answer
+        always ends the connection, so that nothing of the body is ever taken for a request.
+        """
+        if self.request is not None or len(self._head) >= HEAD_MOST:
+            if not self.has_body:
+                super().data_received(data)
+            return
+        seen = max(0, len(self._head) - len(HEAD_END))
+        self._head += data
+        if not METHOD.match(self._head):
+            self.transport.abort()
+            return
+        end = self._head.find(HEAD_END, seen)
+        if end >= 0:
+            lines = bytes(self._head[:end]).split(b"\r\n")
+            kept = [line for line in lines if not FRAMING.fullmatch(line)]
+            self.has_body = len(kept) < len(lines)
+            rest = b"" if self.has_body else bytes(self._head[end + len(HEAD_END) :])
+            super().data_received(b"\r\n".join(kept) + HEAD_END + rest)
+        elif len(self._head) >= HEAD_MOST:
+            super().data_received(bytes(self._head))
