@@ -1,0 +1,59 @@
+"""What all tests share: the option `--require`, the marker `needs`, and the versions in the report's header.
+
+Holds no fixture: those live beside the tests that use them.
+"""
+
+import platform
+import signal
+import ssl
+from importlib.metadata import version
+
+import pytest
+
+from tests import needs
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--require`."""
+    parser.addoption(
+        "--require",
+        default="",
+        metavar="NAMES",
+        help=f"fail rather than skip where one of these is missing: {','.join(needs.NEEDS)}; or all",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, check `--require`, and let SIGTERM end a run as Ctrl-C does: finalizers run."""
+    config.addinivalue_line("markers", "needs(name, …): programs without which the test is skipped")
+    unknown = _required(config) - set(needs.NEEDS)
+    if unknown:
+        message = f"--require: unknown {', '.join(sorted(unknown))}; known: {', '.join(needs.NEEDS)}, all"
+        raise pytest.UsageError(message)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_report_header() -> list[str]:
+    """Name the versions on which the result depends."""
+    python = f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, websockets {version('websockets')}"
+    return [python, *(f"{name}: {needs.version(name) or 'missing'}" for name in needs.NEEDS)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs what is missing, or fail it where `--require` says so."""
+    for name in (name for marker in item.iter_markers("needs") for name in marker.args):
+        if name not in needs.NEEDS:
+            raise pytest.UsageError(
+                f"{item.nodeid}: needs({name!r}) is unknown; known: {', '.join(needs.NEEDS)}"
+            )
+        if needs.version(name) is None:
+            reason = f"{name} is missing; {needs.NEEDS[name].remedy}"
+            if name in _required(item.config):
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+
+
+def _required(config: pytest.Config) -> set[str]:
+    names = {name for name in config.getoption("--require").split(",") if name}
+    return set(needs.NEEDS) if "all" in names else names

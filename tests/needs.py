@@ -1,0 +1,62 @@
+"""The programs that tests need beyond the Python environment: which are here, and how to get the rest.
+
+Does not know pytest: tests/conftest.py makes a skip or a failure of what is missing.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+# Debian keeps servers out of a user's PATH; Homebrew keeps its own folder.
+_FOLDERS = [*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"]
+
+NODE_PATH = "/usr/share/nodejs"  # where Debian's node-* packages live, and node does not look by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a test may need: any one of these programs, answering these arguments with its version."""
+
+    programs: tuple[str, ...]
+    version: tuple[str, ...]
+    remedy: str
+
+
+NEEDS = {
+    "apache": Need(("apache2", "httpd"), ("-v",), "apt-get install apache2-bin"),
+    "browser": Need(
+        ("chromium", "chromium-browser", "google-chrome"),
+        ("--version",),
+        "apt-get install chromium, on Ubuntu snap install chromium",
+    ),
+    "node": Need(
+        ("node",),
+        ("-p", "`Node ${process.version}, ws ${require('ws/package.json').version}`"),
+        "apt-get install nodejs node-ws",
+    ),
+    "openssl": Need(("openssl",), ("version",), "apt-get install openssl"),
+    "php": Need(("php",), ("-n", "-r", "echo 'PHP ', PHP_VERSION;"), "apt-get install php-cli"),
+}
+
+
+def find(name: str) -> Path | None:
+    """Return the program that fills a need, or None."""
+    found = (shutil.which(each, path=os.pathsep.join(_FOLDERS)) for each in NEEDS[name].programs)
+    return next((Path(each) for each in found if each), None)
+
+
+@functools.cache
+def version(name: str) -> str | None:
+    """Return the first line that the program says of its version; None where it is missing or broken."""
+    program = find(name)
+    if program is None:
+        return None
+    environment = os.environ | {"NODE_PATH": NODE_PATH}
+    done = subprocess.run(
+        [program, *NEEDS[name].version], env=environment, capture_output=True, text=True, check=False
+    )
+    lines = done.stdout.strip().splitlines()
+    return lines[0].removeprefix("Server version: ") if done.returncode == 0 and lines else None
