@@ -1,0 +1,179 @@
+"""From descriptions and a target to files: pure, the same for the command line, the playbook and the tests.
+
+Everything a template prints is a number or came through quoting.py: the environment refuses the rest.
+Knows nothing of running an Apache, and reads no file but its own templates.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from . import modules, tls
+from .capacity import plan
+from .errors import TargetError
+from .quoting import Quoted, argument, environment, literal
+from .site import Site
+from .target import Target
+from .versions import require_floor
+from .views import site_view
+
+_HEADER = "# Made by wsfront from a description: do not edit, render again.\n"
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
+    """Return the files of a server: path below the layout's root -> text.
+
+    The root is the file system's for debian and include, the target's directory for private.
+
+    Args:
+        sites: the descriptions, one for each name on the server, the default one first.
+        target: the machine, and the layout wanted.
+
+    Raises:
+        TargetError: the machine cannot do what the descriptions ask for.
+        QuotingError: a text cannot be written into a directive safely.
+    """
+    require_floor(target.apache)
+    _require_distinct(sites)
+    _require_modules(sites, target)
+    context = _context(sites, target)
+    backend = backend_environment(sites)
+    if target.layout == "private":
+        return {"httpd.conf": _text("private.conf.j2", context), "backend.env": backend}
+    files = {
+        "etc/wsfront/backend.env": backend,
+        "etc/wsfront/modules": "".join(f"{name}\n" for name in modules.needed(sites, target)),
+    }
+    if target.layout == "include":
+        files["etc/wsfront/include/server.conf"] = _text("server.conf.j2", context)
+        for site, view in zip(sites, context["sites"], strict=True):
+            files[f"etc/wsfront/include/{site.server_name}.conf"] = _text(
+                "include.conf.j2", {**context, "site": view}
+            )
+        return files
+    files["etc/apache2/conf-available/wsfront.conf"] = _text("server.conf.j2", context)
+    for site, view in zip(sites, context["sites"], strict=True):
+        files[f"etc/apache2/sites-available/wsfront-{site.server_name}.conf"] = _text(
+            "site.conf.j2", {**context, "site": view}
+        )
+    return files
+
+
+def backend_environment(sites: Sequence[Site]) -> str:
+    """Return backend.env: the only way by which a description reaches our backend.
+
+    Of each site, the sockets that share the first one's backend are ours; others are somebody else's.
+
+    Raises:
+        TargetError: two sockets of ours reach the same path with different rules.
+    """
+    ours = [
+        socket for site in sites for socket in site.websockets if set(socket.backends) & set(site.own_backend)
+    ]
+    sockets: dict[str, dict[str, object]] = {}
+    for socket in ours:
+        origins = socket.origins if isinstance(socket.origins, str) else list(socket.origins)
+        entry: dict[str, object] = {
+            "path": socket.target_path,
+            "public_path": socket.path,
+            "origins": origins,
+        }
+        if sockets.setdefault(socket.target_path, entry) != entry:
+            raise TargetError(
+                f"two sockets reach the backend's {socket.target_path} by different paths or with different origins: "
+                "give one of them a backend_path of its own"
+            )
+    return environment(
+        {
+            "WSFRONT_LISTEN": " ".join(
+                dict.fromkeys(str(address) for site in sites for address in site.own_backend)
+            ),
+            "WSFRONT_SOCKETS": json.dumps(list(sockets.values()), separators=(",", ":")),
+            "WSFRONT_PING_INTERVAL": str(min(socket.ping_interval for socket in ours)),
+            "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
+        }
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        finalize=_only_quoted,
+        autoescape=False,  # noqa: S701 (this is no HTML, and _only_quoted is stricter)
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _only_quoted(value: object) -> object:
+    if isinstance(value, Quoted) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise TypeError(f"a template printed {value!r}, which did not come through quoting.py")
+
+
+def _text(template: str, context: dict[str, Any]) -> str:
+    return _HEADER + _environment().get_template(template).render(context)
+
+
+def _require_distinct(sites: Sequence[Site]) -> None:
+    if not sites:
+        raise TargetError("there is no description to render")
+    names = [name for site in sites for name in site.names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise TargetError(f"{twice} is named by two descriptions: one server answers to a name once")
+
+
+def _require_modules(sites: Sequence[Site], target: Target) -> None:
+    present = {*target.modules, *target.static_modules}
+    missing = [name for name in modules.needed(sites, target) if name not in present]
+    if present and missing:  # a target described without its modules is left to Apache's own judgement
+        raise TargetError(
+            f"this Apache lacks {', '.join('mod_' + name for name in missing)}: {modules.remedy(missing)}"
+        )
+
+
+def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
+    any_tls = any(site.tls.mode != "none" for site in sites)
+    run = f"{target.directory}/run" if target.layout == "private" else "/run/apache2"
+    return {
+        "target": SimpleNamespace(
+            http_reserve=target.http_reserve,
+            apache=literal(target.apache),
+            openssl=literal(target.openssl),
+            directory=argument(target.directory),
+            run=argument(run),
+            pid_file=argument(f"{run}/httpd.pid"),
+            error_log=argument(f"{target.directory}/logs/error.log"),
+            empty=argument(f"{target.directory}/empty"),
+            session_cache=argument(f"shmcb:{run}/wsfront_ssl_cache(512000)"),
+            user=argument(target.user) if target.user else None,
+            group=argument(target.group),
+            http_listen=[literal(f"{address}:{target.http_port}") for address in target.listen],
+            https_listen=[literal(f"{address}:{target.https_port}") for address in target.listen if any_tls],
+        ),
+        "plan": plan(sites, target),
+        "tls": _server_tls(target) if any_tls else None,
+        "modules": [
+            SimpleNamespace(
+                symbol=literal(f"{name}_module"), file=argument(f"{target.modules_directory}/mod_{name}.so")
+            )
+            for name in modules.needed(sites, target)
+            if name not in target.static_modules
+        ],
+        "sites": [site_view(site, target, first=index == 0) for index, site in enumerate(sites)],
+    }
+
+
+def _server_tls(target: Target) -> SimpleNamespace:
+    profile = tls.profile("intermediate", apache=target.apache, openssl=target.openssl)
+    return SimpleNamespace(version=literal(tls.guideline_version()), groups=literal(":".join(profile.groups)))

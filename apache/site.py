@@ -1,0 +1,218 @@
+"""What a user wants for one name: sockets, TLS, how many connections. Frozen and strict.
+
+Knows nothing of the machine (target.py), of YAML (description.py) or of Apache's directives (render.py).
+The words of each key's description are those of the JSON Schema that `./wsfront schema` prints.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .values import (
+    AcmeDirectory,
+    Address,
+    AliasName,
+    BackendAddress,
+    Email,
+    FilePath,
+    HostName,
+    Network,
+    Origin,
+    Seconds,
+    UrlPath,
+)
+
+
+class Model(BaseModel):
+    """Refuse unknown keys, wrong types and later changes."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Files(Model):
+    """Name a certificate and its key that somebody else looks after."""
+
+    certificate: FilePath = Field(description="PEM file: the certificate, then its intermediates.")
+    key: FilePath = Field(description="PEM file: the private key, readable by root alone.")
+
+
+class Acme(Model):
+    """Say where certificates come from by ACME (mod_md)."""
+
+    contact: Email = Field(description="Where the authority writes to when something is wrong.")
+    directory: AcmeDirectory = Field(
+        default="letsencrypt", description="A name that mod_md knows, or the URL of an ACME directory."
+    )
+    ca_file: FilePath | None = Field(
+        default=None,
+        description="CA that signed the ACME server's own certificate, where it is a private one.",
+    )
+
+
+class Tls(Model):
+    """Say how wss is terminated."""
+
+    mode: Literal["local-ca", "files", "acme", "none"] = Field(
+        default="local-ca",
+        description="local-ca: our own authority; files: yours; acme: by mod_md; none: plain ws, for a front that ends TLS before us.",
+    )
+    files: Files | None = Field(default=None, description="Only with mode: files.")
+    acme: Acme | None = Field(default=None, description="Only with mode: acme.")
+    profile: Literal["intermediate", "modern"] = Field(
+        default="intermediate", description="Mozilla's guideline for TLS."
+    )
+    hsts: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None,
+        description="Seconds a browser shall insist on TLS for this name (RFC 6797). Default: the guideline's two years with files and "
+        "acme; none with local-ca, where it would bind a browser that does not trust the authority any more.",
+    )
+
+    @model_validator(mode="after")
+    def _mode_has_its_own_keys(self) -> Self:
+        for key in ("files", "acme"):
+            if self.mode == key and getattr(self, key) is None:
+                raise ValueError(f"mode: {key} needs the key {key} beside it")
+            if self.mode != key and getattr(self, key) is not None:
+                raise ValueError(f"the key {key} is read only with mode: {key}; the mode is {self.mode}")
+        return self
+
+
+def _one_or_many(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class WebSocket(Model):
+    """Describe one public path of WebSockets and the backend behind it."""
+
+    path: UrlPath = Field(
+        default="/ws/", description="Public path; everything below it is this socket's too."
+    )
+    backend: Annotated[
+        tuple[BackendAddress, ...],
+        Field(min_length=1, max_length=64),
+        BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
+    ] = Field(
+        default=("127.0.0.1:8888",),
+        description="host:port or unix:/path on this machine; a list is balanced and health-checked.",
+    )
+    health_path: UrlPath | None = Field(
+        default="/healthz",
+        description="Where a balanced backend answers 2xx or 3xx while it is well; null: a connection is enough. Unix sockets are not checked.",
+    )
+    backend_path: UrlPath | None = Field(
+        default=None, description="Path at the backend; default: the same path."
+    )
+    tunnel: Literal["upgrade", "ws"] = Field(
+        default="upgrade",
+        description="upgrade: an http:// URL with upgrade=websocket; ws: a ws:// URL, mod_proxy_wstunnel's form, by mod_proxy_http.",
+    )
+    origins: Literal["same", "any"] | Annotated[tuple[Origin, ...], Field(min_length=1)] = Field(
+        default="same",
+        description="Pages that may open sockets: of the same host and port, any, or a list of origins. No Origin passes same and any.",
+    )
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=1000, description="How many sockets at once."
+    )
+    idle_timeout: Seconds = Field(
+        default=120,
+        description="Seconds without a byte in either direction after which Apache closes the socket.",
+    )
+
+    @model_validator(mode="after")
+    def _slashes_agree(self) -> Self:
+        target = self.backend_path
+        if target and target != "/" and self.path.endswith("/") != target.endswith("/"):
+            raise ValueError(
+                f"path {self.path!r} and backend_path {target!r} must both end in / or neither, or the backend sees doubled or missing slashes"
+            )
+        if len(set(self.backend)) < len(self.backend):
+            raise ValueError("backend names the same address twice")
+        return self
+
+    @property
+    def backends(self) -> tuple[Address, ...]:
+        """Return the backend's addresses, one or several."""
+        return tuple(Address.parse(text) for text in self.backend)
+
+    @property
+    def target_path(self) -> str:
+        """Return the path that the backend sees."""
+        return self.backend_path or self.path
+
+    @property
+    def ping_interval(self) -> int:
+        """Return after how many seconds the backend pings: well below the idle timeout, and 25 at most, since load balancers cut at 60."""
+        return max(1, min(25, self.idle_timeout // 2))
+
+
+class Pages(Model):
+    """Say where the pages of this name come from."""
+
+    proxy: BackendAddress | None = Field(default=None, description="A backend on this machine.")
+    root: FilePath | None = Field(default=None, description="A directory.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.proxy is None) == (self.root is None):
+            raise ValueError("needs one of proxy and root: where the pages come from")
+        return self
+
+
+class Site(Model):
+    """Describe one name: what `wsfront.yaml` holds."""
+
+    server_name: HostName = Field(default="localhost", description="The name in the address people type.")
+    server_aliases: tuple[AliasName, ...] = Field(
+        default=(), description="More names for the same site; *.example.org is one label of any text."
+    )
+    tls: Tls = Field(default=Tls(), description="How wss is terminated.")
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks of a CDN or load balancer in front; who the client is then comes from its X-Forwarded-For.",
+    )
+    websockets: Annotated[tuple[WebSocket, ...], Field(min_length=1)] = Field(
+        default=(WebSocket(),), description="The sockets, by public path."
+    )
+    pages: Pages | None = Field(
+        default=Pages(proxy="127.0.0.1:8888"),
+        description="Where the pages come from; null: this name serves sockets alone.",
+    )
+
+    @model_validator(mode="after")
+    def _names_and_paths_are_distinct(self) -> Self:
+        names = self.names
+        if len(set(names)) < len(names):
+            raise ValueError("server_aliases repeats a name")
+        paths = [socket.path.rstrip("/") for socket in self.websockets]
+        if len(set(paths)) < len(paths):
+            raise ValueError("websockets has the same path twice: one entry a path")
+        if self.tls.mode == "acme" and any("*" in name for name in names):
+            raise ValueError(
+                "tls.mode: acme cannot certify a wildcard (it answers over HTTP): name each host, or use mode: files"
+            )
+        if self.tls.mode == "acme" and "." not in self.server_name:
+            raise ValueError(f"tls.mode: acme needs a public name, not {self.server_name!r}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return all names of the site, the main one first."""
+        return (self.server_name, *self.server_aliases)
+
+    def relocated(self, addresses: Mapping[str, str]) -> "Site":
+        """Return the same site with backends at other addresses: old -> new; others stay where they are."""
+        data = self.model_dump(mode="json")
+        for socket in data["websockets"]:
+            socket["backend"] = [addresses.get(address, address) for address in socket["backend"]]
+        if data["pages"] and data["pages"]["proxy"]:
+            data["pages"]["proxy"] = addresses.get(data["pages"]["proxy"], data["pages"]["proxy"])
+        return Site.model_validate_json(json.dumps(data))
+
+    @property
+    def own_backend(self) -> tuple[Address, ...]:
+        """Return where our backend listens for this site: the first socket's backend. Others are somebody else's."""
+        return self.websockets[0].backends

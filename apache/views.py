@@ -1,0 +1,228 @@
+"""What the templates see of a site: every text quoted, every choice made.
+
+Knows nothing of files or folders' layout beyond the few places that a vhost names.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from . import tls
+from .quoting import Quoted, argument, comment, join, literal, pattern
+from .site import Site, WebSocket
+from .target import Target
+from .values import DEFAULT_PORTS, Address
+from .versions import MD_CA_FILE_IN_DOMAIN, at_least
+
+_CLIENT_TIMEOUT = 60  # seconds; httpd's own default for a slow client, where no socket asks for less
+_CONNECT_TIMEOUT = 5  # seconds; a backend on this machine answers at once or not at all
+_HEALTH_INTERVAL = 2  # seconds between checks of a balanced backend
+
+
+def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
+    """Return one site as its templates see it; the first answers for localhost too when private."""
+    private = target.layout == "private"
+    aliases = list(site.server_aliases)
+    if private and first:
+        aliases += [name for name in ("localhost", "127.0.0.1", "[::1]") if name not in site.names]
+    names = [literal(name) for name in (site.server_name, *aliases)]
+    plain = site.tls.mode == "none"
+    return SimpleNamespace(
+        server_name=names[0],
+        server_aliases=join(" ", names[1:]),
+        names_pattern=join(
+            "",
+            [
+                Quoted("^(?:"),
+                join("|", [_name_pattern(name) for name in (site.server_name, *aliases)]),
+                Quoted(")$"),
+            ],
+        ),
+        acme=_acme(site, target),
+        tls=None if plain else _tls(site, target),
+        timeout=min(_CLIENT_TIMEOUT, *(socket.idle_timeout for socket in site.websockets)),
+        https_addresses=_addresses(target, target.https_port),
+        http_addresses=_addresses(target, target.http_port),
+        https_port_suffix=literal(
+            "" if target.https_port == DEFAULT_PORTS["https"] else f":{target.https_port}"
+        ),
+        own_directives=argument(f"{target.directory}/sites.d/{site.server_name}/*.conf"),
+        logs=_logs(site, target),
+        block_only=target.layout == "include",
+        trusted_proxies=[_trusted(network) for network in site.trusted_proxies],
+        trusted_test=join(
+            " || ",
+            [
+                Quoted(f"%{{CONN_REMOTE_ADDR}} -ipmatch '{literal(network)}'")
+                for network in site.trusted_proxies
+            ],
+        ),
+        pages=_pages(site),
+        # In order of length, since the last <Location> that matches wins: https://httpd.apache.org/docs/2.4/sections.html#merging
+        sockets=[
+            _socket(site, index)
+            for index in sorted(
+                range(len(site.websockets)), key=lambda index: len(site.websockets[index].path)
+            )
+        ],
+    )
+
+
+def certificate_files(site: Site, target: Target) -> tuple[str, str]:
+    """Return where a site's certificate and key lie: the user's own files, or the store below the target's directory."""
+    if site.tls.files is not None:
+        return site.tls.files.certificate, site.tls.files.key
+    folder = f"{target.directory}/certs/sites/{site.server_name}"
+    return f"{folder}/certificate.pem", f"{folder}/key.pem"
+
+
+def _name_pattern(name: str) -> Quoted:
+    return Quoted("[^.]+" + pattern(name[1:])) if name.startswith("*") else pattern(name)
+
+
+def _addresses(target: Target, port: int) -> Quoted:
+    addresses = target.listen if target.layout == "private" else ("*",)
+    return join(" ", [literal(f"{address}:{port}") for address in addresses])
+
+
+def _logs(site: Site, target: Target) -> SimpleNamespace:
+    if target.layout == "private":
+        folder = f"{target.directory}/logs"
+        return SimpleNamespace(error=argument(f"{folder}/error.log"), access=argument(f"{folder}/access.log"))
+    # The variable is Debian's own, from /etc/apache2/envvars: a part of the template, not of the user's text.
+    prefix = f"${{APACHE_LOG_DIR}}/wsfront-{literal(site.server_name)}"
+    return SimpleNamespace(error=Quoted(f"{prefix}-error.log"), access=Quoted(f"{prefix}-access.log"))
+
+
+def _acme(site: Site, target: Target) -> SimpleNamespace | None:
+    if site.tls.acme is None or target.layout != "debian":
+        return None
+    return SimpleNamespace(
+        names=join(" ", [literal(name) for name in site.names]),
+        directory=argument(site.tls.acme.directory),
+        contact=argument(site.tls.acme.contact),
+        ca_file=argument(site.tls.acme.ca_file) if site.tls.acme.ca_file else None,
+        ca_file_inside=at_least(target.apache, MD_CA_FILE_IN_DOMAIN),
+    )
+
+
+def _tls(site: Site, target: Target) -> SimpleNamespace:
+    profile = tls.profile(site.tls.profile, apache=target.apache, openssl=target.openssl)
+    certificate, key = certificate_files(site, target)
+    by_module = _acme(site, target) is not None
+    hsts = site.tls.hsts
+    if hsts is None:
+        hsts = tls.hsts_seconds() if site.tls.mode in {"files", "acme"} else 0
+    return SimpleNamespace(
+        certificate=None if by_module else argument(certificate),
+        key=None if by_module else argument(key),
+        protocols=join(" ", [Quoted("-all"), *(Quoted(f"+{literal(name)}") for name in profile.protocols)]),
+        ciphers=join(":", [literal(name) for name in profile.ciphers]),
+        ciphersuites=join(":", [Quoted(name) for name in profile.ciphersuites]),
+        hsts=hsts,
+    )
+
+
+def _trusted(network: str) -> SimpleNamespace:
+    # A private network's client may have a private address itself, which RemoteIPTrustedProxy would not believe:
+    # https://httpd.apache.org/docs/2.4/mod/mod_remoteip.html#remoteipinternalproxy
+    internal = ipaddress.ip_network(network).is_private
+    return SimpleNamespace(
+        directive=Quoted("RemoteIPInternalProxy" if internal else "RemoteIPTrustedProxy"),
+        network=literal(network),
+    )
+
+
+def _pages(site: Site) -> SimpleNamespace:
+    """Say what stands at /: a directory, a backend, the socket's own <Location>, or nothing."""
+    root = next((socket for socket in site.websockets if socket.path == "/"), None)
+    pages = site.pages
+    proxy = None
+    if pages and pages.proxy and not (root and not _turns_off(site, root)):
+        proxy = argument(_url("http", Address.parse(pages.proxy), "pages") + "/")
+    return SimpleNamespace(
+        root=argument(pages.root) if pages and pages.root else None,
+        proxy=proxy,
+        none=pages is None and root is None,
+    )
+
+
+def _turns_off(site: Site, socket: WebSocket) -> bool:
+    """Tell whether upgrades at / go elsewhere than the pages at /."""
+    if socket.path != "/" or site.pages is None:
+        return False
+    return site.pages.proxy is None or socket.target_path != "/" or socket.backend != (site.pages.proxy,)
+
+
+def _url(scheme: str, address: Address, name: str) -> str:
+    """Return a worker's URL without its path; each unix socket has a host name of its own, since workers are told apart by it."""
+    return f"unix:{address.socket}|{scheme}://{name}" if address.socket else f"{scheme}://{address.authority}"
+
+
+def _socket(site: Site, index: int) -> SimpleNamespace:
+    socket = site.websockets[index]
+    turns_off = _turns_off(site, socket)
+    scheme = "ws" if turns_off or socket.tunnel == "ws" else "http"
+    names = [f"wsfront-{index}-{member}.{site.server_name}" for member in range(len(socket.backends))]
+    urls = [_url(scheme, address, name) for address, name in zip(socket.backends, names, strict=True)]
+    balancer = f"balancer://wsfront-{index}.{site.server_name}" if len(urls) > 1 else None
+    base = balancer or urls[0]
+    upgrade = "" if scheme == "ws" else " upgrade=websocket"
+    parameters = f"{upgrade} connectiontimeout={_CONNECT_TIMEOUT} timeout={socket.idle_timeout} retry=0"
+    return SimpleNamespace(
+        comment=comment(f"{socket.path} -> {' '.join(socket.backend)}{socket.target_path}"),
+        path=argument(socket.path),
+        url=argument(base + socket.target_path),
+        worker=argument(base if balancer else base + ("/" if turns_off else socket.target_path)),
+        rewrite=argument(base + socket.target_path + "$1") if turns_off else None,
+        members=[
+            join("", [argument(url), Quoted(parameters + _health(socket, address))])
+            for url, address in zip(urls, socket.backends, strict=True)
+        ]
+        if balancer
+        else [],
+        parameters=Quoted(" lbmethod=bybusyness" if balancer else parameters),
+        origins_test=_origins_test(socket.origins, tls=site.tls.mode != "none"),
+    )
+
+
+def _health(socket: WebSocket, address: Address) -> str:
+    if address.socket:
+        return ""  # mod_proxy_hcheck takes every unix socket for dead
+    if socket.health_path is None:
+        return f" hcmethod=TCP hcinterval={_HEALTH_INTERVAL}"
+    return f" hcmethod=GET11 hcuri={literal(socket.health_path)} hcinterval={_HEALTH_INTERVAL}"
+
+
+def _origins_test(origins: str | Sequence[str], *, tls: bool) -> Quoted | None:
+    """Return the expression that a handshake's Origin has to pass, or None where any does.
+
+    Source: https://httpd.apache.org/docs/2.4/expr.html. The blank between Host and Origin can stand in neither.
+    """
+    if origins == "any":
+        return None
+    if origins == "same":
+        host = r"(\[[^ \]]+\]|[^ :]+)"
+        exact = r"^([^ ]+) {scheme}://\{group}$"
+        if tls:
+            forms = [rf"^{host}(?::443)? https://\1(?::443)?$", exact.format(scheme="https", group=2)]
+        else:
+            forms = [
+                rf"^{host}(?::80)? http://\1(?::80)?$",
+                rf"^{host} https://\2(?::443)?$",
+                rf"^{host}:443 https://\3(?::443)?$",
+                exact.format(scheme="https?", group=4),
+            ]
+        return Quoted(
+            rf"%{{HTTP:Origin}} == '' || '%{{HTTP_HOST}} %{{HTTP:Origin}}' =~ m#{'|'.join(forms)}#i"
+        )
+    both = [form for text in origins for form in _with_default_port(text)]
+    return Quoted(
+        f"tolower(%{{HTTP:Origin}}) in {{ {', '.join(repr(str(literal(text))) for text in both)} }}"
+    )
+
+
+def _with_default_port(origin: str) -> list[str]:
+    scheme, _, authority = origin.partition("://")
+    has_port = authority.rpartition("]")[2].rpartition(":")[1]
+    return [origin] if has_port else [origin, f"{origin}:{DEFAULT_PORTS[scheme]}"]

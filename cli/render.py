@@ -1,0 +1,97 @@
+"""The verb `render`: write Apache's files, and the backend's environment, from descriptions."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from apache import httpd, modules
+from apache.errors import ApacheError
+from apache.render import render
+from apache.target import Target
+from apache.target import read as read_target
+
+from .descriptions import add_site_option, read_sites
+from .errors import RunFault, UsageFault
+from .paths import state_directory
+
+SUMMARY = "write Apache's files and the backend's environment from the descriptions"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `render`."""
+    add_site_option(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write below this folder (default: print)")
+    parser.add_argument(
+        "--layout",
+        choices=["debian", "include", "private"],
+        default="debian",
+        help="which files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--target",
+        type=Path,
+        metavar="FILE",
+        help="JSON facts of another machine (default: this one and its Apache)",
+    )
+    parser.add_argument("--json", action="store_true", help="print files and modules as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, then print or write."""
+    sites = read_sites(args.site)
+    try:
+        target = _target(args)
+        files = render(sites, target)
+    except ApacheError as error:
+        raise UsageFault(str(error)) from None
+    if args.out:
+        write_below(args.out, files)
+    if args.json:
+        json.dump({"files": files, "modules": modules.needed(sites, target)}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    elif not args.out:
+        for path, text in files.items():
+            sys.stdout.write(f"# ----- {path} -----\n{text}\n")
+    return 0
+
+
+def _target(args: argparse.Namespace) -> Target:
+    if args.target:
+        target = read_target(args.target)
+        return target.model_copy(update={"layout": args.layout})
+    if args.layout == "private":
+        directory = args.out.resolve() if args.out else state_directory() / "up"
+        return httpd.probe("private", directory=directory, https_port=8443, http_port=8080)
+    return httpd.probe(args.layout)
+
+
+def write_below(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files below a folder, each whole or not at all: all are prepared before the first is put in place.
+
+    Raises:
+        RunFault: the folder cannot be written to, or the disk is full; what was there stays.
+    """
+    prepared: list[tuple[Path, Path]] = []
+    try:
+        for name, text in files.items():
+            final = folder / name
+            final.parent.mkdir(parents=True, exist_ok=True)
+            temporary = final.with_name(f".{final.name}.new")
+            prepared.append((temporary, final))
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, final in prepared:
+            temporary.replace(final)
+            sys.stderr.write(f"wrote {final}\n")
+    except OSError as error:
+        raise RunFault(
+            f"{error.filename or folder}: cannot be written: {error.strerror}; make room or choose another --out"
+        ) from None
+    finally:
+        for temporary, _ in prepared:
+            temporary.unlink(missing_ok=True)
