@@ -1,0 +1,95 @@
+"""Run a real Apache with the backend behind it for tests, on free ports, in a folder that Apache's children can read.
+
+Whatever Apache logs at warn or above fails the test, unless its AH number is allowed by name.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from apache.description import parse
+from apache.error_log import faults
+from apache.errors import HttpdError
+from apache.httpd import free_ports
+from apache.site import Site
+from cli.errors import RunFault
+from cli.stack import Stack
+
+_TRIES = 3  # somebody may take a free port before we do
+DEFAULT_BACKEND = "127.0.0.1:8888"
+
+
+class Running:
+    """Hold a stack while it runs, its ports, and the AH numbers that a test has announced."""
+
+    def __init__(self, stack: Stack, backend_port: int) -> None:
+        self.stack = stack
+        self.backend_port = backend_port
+        self.https_port = stack.target.https_port
+        self.http_port = stack.target.http_port
+        self.url = stack.url
+        self.site = stack.sites[0]
+        self._allowed: set[str] = set()
+        self._read = 0
+
+    def allow(self, *numbers: str) -> None:
+        """Announce the AH numbers that the test provokes."""
+        self._allowed |= set(numbers)
+
+    def check_log(self) -> None:
+        """Fail on lines of Apache's log, new since the last check, that nobody announced; then forget what was announced."""
+        lines = self.stack.httpd.log_lines(self._read)
+        self._read = len(self.stack.httpd.log_text().encode())
+        unexpected = [line.text for line in faults(lines, self._allowed)]
+        self._allowed.clear()
+        assert unexpected == []
+
+    def websocket(
+        self, path: str = "/ws/echo", *, site: Site | None = None, name: str = "localhost", **options: Any
+    ) -> connect:
+        """Return a client's connection through Apache, to be entered; the local authority is trusted."""
+        chosen = site or self.site
+        plain = chosen.tls.mode == "none"
+        port = self.http_port if plain else self.https_port
+        options.setdefault("ssl", self.stack.client_context(chosen))
+        options.setdefault("host", "127.0.0.1")
+        options.setdefault("proxy", None)
+        return connect(f"{'ws' if plain else 'wss'}://{name}:{port}{path}", **options)
+
+
+@contextmanager
+def running(*descriptions: str, backend: bool = True, own_directives: str = "") -> Iterator[Running]:
+    """Start a stack for descriptions in YAML, and stop it; none at all is the plain case.
+
+    Args:
+        descriptions: backends at 127.0.0.1:8888 are moved to a free port.
+        backend: start ours there.
+        own_directives: what a user would put into the first site's folder of own directives.
+    """
+    given = [parse(text, "test.yaml") for text in descriptions] or [Site()]
+    folder = Path(tempfile.mkdtemp(prefix="wsfront-test-"))
+    folder.chmod(0o755)  # Apache's children are another user
+    own = folder / "sites.d" / given[0].server_name / "test.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text(own_directives)
+    try:
+        for attempt in range(_TRIES):
+            https_port, http_port, backend_port = free_ports(3)
+            sites = [site.relocated({DEFAULT_BACKEND: f"127.0.0.1:{backend_port}"}) for site in given]
+            stack = Stack(sites, folder, https_port=https_port, http_port=http_port, backend=backend)
+            try:
+                with stack:
+                    instance = Running(stack, backend_port)
+                    yield instance
+                    instance.check_log()
+                    return
+            except (HttpdError, RunFault) as error:
+                if "in use" not in str(error) or attempt + 1 == _TRIES:
+                    raise
+    finally:
+        shutil.rmtree(folder)
