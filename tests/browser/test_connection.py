@@ -1,0 +1,127 @@
+"""The connection comes and goes; what was typed stays."""
+
+import re
+
+import pytest
+from playwright.async_api import Page, WebSocketRoute, expect
+
+from .conftest import Site, Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class Tap:
+    """Stands between a page and the server: counts connections, swallows frames, forges the welcome."""
+
+    def __init__(self) -> None:
+        self.sockets: list[WebSocketRoute] = []
+        self.silent = False
+        self.welcome = ""
+
+    async def __call__(self, page: Page) -> None:
+        """Get in between, and put the page's clock into the test's hands."""
+        await page.clock.install()
+        await page.route_web_socket(re.compile("ws/chat"), self._proxy)
+
+    def _proxy(self, socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        self.sockets.append(socket)
+        socket.on_message(lambda frame: None if self.silent else server.send(frame))
+
+        def forward(frame: str | bytes) -> None:
+            if not self.silent:
+                socket.send(self.welcome if self.welcome and '"welcome"' in str(frame) else frame)
+
+        server.on_message(forward)
+
+
+async def test_typed_while_the_backend_is_down(visit: Visit, site: Site) -> None:
+    """Messages sent while the backend is down are shown as waiting and delivered in order after it is back."""
+    ada = await visit("Ada", lambda page: page.clock.install())
+    site.stop_backend()
+    try:
+        await expect(ada.locator("#offline")).to_be_visible()
+        box = ada.get_by_label("Message", exact=True)
+        for text in ("first", "second"):
+            await box.fill(text)
+            await box.press("Enter")
+        await box.fill("not yet sent")
+        await expect(ada.locator(".own .state")).to_have_text(["Waiting for the connection"] * 2)
+        # Without a clock Ada's page cannot be back before there is somebody to hear her.
+        await ada.clock.pause_at(await ada.evaluate("Date.now() + 10_000"))
+    finally:
+        site.start_backend()
+    bob = await visit("Bob")
+    await ada.clock.resume()
+    await ada.evaluate("dispatchEvent(new Event('online'))")  # a page waits up to 30 s, a test need not
+    await expect(bob.locator(".message .text")).to_have_text(["first", "second"])
+    await expect(ada.locator(".own .text")).to_have_text(["first", "second"])
+    await expect(ada.locator(".own[data-state]")).to_have_count(0)
+    await expect(box).to_have_value("not yet sent")
+
+
+async def test_reconnects_by_itself_and_says_so(visit: Visit, site: Site) -> None:
+    """A restart of the backend is announced with a countdown; the page is back without a hand on it."""
+    ada = await visit("Ada")
+    connection = ada.get_by_role("status").and_(ada.locator("#connection"))
+    site.stop_backend()
+    try:
+        await expect(connection).to_have_text(re.compile("The server is restarting|Connection lost"))
+        await expect(ada.locator("#countdown")).to_have_text(
+            re.compile(r"Trying again in \d+ s\.|Trying now\.")
+        )
+        await expect(ada.get_by_role("button", name="Reconnect now")).to_be_visible()
+    finally:
+        site.start_backend()
+    await expect(connection).to_have_text("Connected")
+    await expect(ada.locator("#offline")).to_be_hidden()
+
+
+async def test_a_silent_connection_is_given_up(visit: Visit) -> None:
+    """A connection on which nothing comes back any more is found by a ping within 35 s and replaced."""
+    tap = Tap()
+    ada = await visit("Ada", tap)
+    tap.silent = True
+    await ada.clock.fast_forward(26_000)
+    await ada.clock.fast_forward(11_000)
+    await expect(ada.locator("#connection")).to_have_text("Connection lost")
+    tap.silent = False
+    await ada.get_by_role("button", name="Reconnect now").click()
+    await expect(ada.locator("#connection")).to_have_text("Connected")
+    assert len(tap.sockets) == 2
+
+
+async def test_a_refused_page_does_not_hammer(visit: Visit) -> None:
+    """After a close for cause (1008) the page waits for a person, says why, and comes back when asked to."""
+    tap = Tap()
+    ada = await visit("Ada", tap)
+    await tap.sockets[0].close(code=1008, reason="too many messages")
+    await expect(ada.locator("#connection")).to_have_text("Closed by the server")
+    await ada.clock.fast_forward(300_000)
+    await ada.evaluate("dispatchEvent(new Event('online'))")
+    await expect(ada.locator("#countdown")).to_have_text("too many messages.")
+    assert len(tap.sockets) == 1
+    await ada.get_by_role("button", name="Reconnect now").click()
+    await expect(ada.locator("#connection")).to_have_text("Connected")
+
+
+async def test_a_draft_survives_a_reload(visit: Visit) -> None:
+    """What stands in the box is there again after a reload, and so is the name."""
+    ada = await visit("Ada")
+    await ada.get_by_label("Message", exact=True).fill("half a thou")
+    await ada.reload()
+    await expect(ada.get_by_label("Message", exact=True)).to_have_value("half a thou")
+    await expect(ada.get_by_label("Your name", exact=True)).to_have_value("Ada")
+
+
+async def test_a_full_room_is_tried_again_later(visit: Visit) -> None:
+    """A join that the server refuses is shown with its reason, and tried again after some seconds."""
+    tap = Tap()
+    ada = await visit("Ada", tap)
+    tap.welcome = '{"type":"error","code":"room-full","message":"This room is full."}'
+    await tap.sockets[0].close(code=1012)
+    await expect(ada.locator("#notice")).to_have_text("This room is full.")
+    await expect(ada.locator("#connection")).to_have_text("The server is busy")
+    tap.welcome = ""
+    await ada.clock.fast_forward(40_000)
+    await expect(ada.locator("#connection")).to_have_text("Connected")
