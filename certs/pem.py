@@ -21,6 +21,14 @@ from .errors import PemFault
 LARGEST = 1 << 20
 BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 CERTIFICATE = b"CERTIFICATE"
+UNPARSABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def certificates(path: Path) -> list[x509.Certificate]:
@@ -39,8 +47,8 @@ def certificates(path: Path) -> list[x509.Certificate]:
         try:
             with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
                 one = x509.load_pem_x509_certificate(text)
-                _ = one.extensions, one.public_key()
-        except (ValueError, UnsupportedAlgorithm):
+                _ = one.extensions, one.public_key(), one.subject, one.issuer  # all are parsed on first use
+        except UNPARSABLE:
             raise PemFault(
                 f"{path}: certificate {number} of {len(found)} is damaged or of an unknown kind; "
                 "get the file again from who issued it"
@@ -70,7 +78,7 @@ def private_key(path: Path) -> PrivateKeyTypes:
         if label.endswith(b"PRIVATE KEY"):
             try:
                 return load_pem_private_key(text, None)
-            except (ValueError, TypeError, UnsupportedAlgorithm):
+            except UNPARSABLE:
                 raise PemFault(
                     f"{path}: the private key is damaged or of an unknown kind; "
                     f"see: openssl pkey -in {quoted} -noout -text"
@@ -85,11 +93,8 @@ def read(path: Path) -> bytes:
         PemFault: if there is no such file, or it may not or cannot be read.
     """
     try:
-        # A named pipe would otherwise block until somebody writes to it.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISDIR(status.st_mode):
-                raise PemFault(f"{path}: is a directory; name the PEM file in it")
             if not stat.S_ISREG(status.st_mode):
                 raise PemFault(f"{path}: is no regular file; name a PEM file")
             if status.st_size > LARGEST:
@@ -97,6 +102,8 @@ def read(path: Path) -> bytes:
                     f"{path}: has {status.st_size} bytes, far more than it should; name a PEM file"
                 )
             return file.read(LARGEST)
+    except IsADirectoryError:
+        raise PemFault(f"{path}: is a directory; name the PEM file in it") from None
     except FileNotFoundError:
         raise PemFault(f"{path}: there is no such file; correct the path") from None
     except PermissionError:
@@ -106,6 +113,11 @@ def read(path: Path) -> bytes:
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem
         raise PemFault(f"{path}: cannot be read: {reason}; name a PEM file") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file as `open` wants it; a named pipe would otherwise block until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _blocks(data: bytes) -> list[tuple[bytes, bytes]]:
