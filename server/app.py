@@ -183,10 +183,9 @@ class Backend:
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer what is no upgrade, or refuse one; None lets the library go on with the handshake."""
         wire = cast("Wire", connection)
-        peer = wire.remote_address
         headers = request.headers
         wire.client = client_of(
-            peer[0] if isinstance(peer, tuple) else None,
+            wire.peer,
             headers.get_all("X-Forwarded-For"),
             headers.get_all("X-Forwarded-Proto"),
         )
@@ -249,9 +248,9 @@ class Backend:
         self, connection: ServerConnection, request: Request, response: Response
     ) -> Response | None:
         """Count a handshake that the library has accepted, or refuse it: nothing can come in between."""
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            return None
         wire = cast("Wire", connection)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS or wire not in self.live:
+            return None
         if self.draining or self.open >= self.settings.connections:
             why = "The server is stopping.\n" if self.draining else "The server is full.\n"
             log.info("%s refused 503 from %s", wire.name, wire.client.address)

@@ -81,7 +81,7 @@ async def chat(wire: Wire, hall: Hall, room: str) -> None:
             wait = bucket.take(clock())
             refused = refused + 1 if wait else 0
             if refused > REFUSED_MOST:
-                await wire.close(1008, "too many messages")
+                wire.drop(1008, "too many messages")
                 return
             try:
                 answer = _serve(hall, member, _read(frame, wait))

@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
 from .client_address import Client
@@ -45,11 +45,13 @@ class Wire(ServerConnection):
     """A connection with an id, a client's address, and bounds on what it can make the server hold.
 
     ``live`` is the set of all connections; each is in it from its first byte to its end. ``session`` is what
-    serves it once it is open, ``on_lost`` what hears of its end.
+    serves it once it is open, ``on_lost`` what hears of its end,
+    ``peer`` the other end's address (None: a unix socket).
     """
 
     session: Callable[[], Awaitable[None]]
     on_lost: Callable[[], None] | None
+    peer: str | None
 
     def __init__(self, live: "set[Wire]", protocol: ServerProtocol, server: Server, **options: Any) -> None:
         super().__init__(protocol, server, **options)
@@ -75,11 +77,14 @@ class Wire(ServerConnection):
         if self.protocol.state is OPEN:
             self.protocol.send_close(code, reason)
             self.send_data()
+            self._read_on()
             self.loop.call_later(patience, self.transport.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enter the set of connections."""
         super().connection_made(transport)
+        name = transport.get_extra_info("peername")  # asked later, uvloop fails on a client that is gone
+        self.peer = name[0] if isinstance(name, tuple) else None
         self.recv_messages.resume = self._read_on
         self.live.add(self)
 
@@ -100,8 +105,14 @@ class Wire(ServerConnection):
         super().resume_writing()
         self._read_on()
 
+    def process_event(self, event: Event) -> None:
+        """Let go of what comes after our close: nobody reads it, and it may stand before the client's answer."""
+        if self.protocol.close_sent is None:
+            super().process_event(event)
+
     def _read_on(self) -> None:
-        if not (self.paused or self.recv_messages.paused or self.transport.is_closing()):
+        full = self.recv_messages.paused and self.protocol.state is OPEN
+        if not (full or self.paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:

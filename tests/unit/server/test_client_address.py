@@ -1,0 +1,37 @@
+"""Who the client is behind a proxy."""
+
+import pytest
+
+from server.client_address import Client, client_of
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("127.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("127.0.0.1", ["10.0.0.1, 203.0.113.9"], "203.0.113.9"),
+        ("127.0.0.1", ["10.0.0.1", "203.0.113.9"], "203.0.113.9"),
+        ("::1", ["2001:db8::1"], "2001:db8::1"),
+        ("::ffff:127.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("127.0.0.1", ["203.0.113.9:4711"], "203.0.113.9"),
+        ("127.0.0.1", ["[2001:db8::1]:4711"], "2001:db8::1"),
+        (None, ["203.0.113.9"], "203.0.113.9"),
+        (None, [], "unix"),
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("127.0.0.1", ["unknown"], "127.0.0.1"),
+        ("127.0.0.1", ["203.0.113.9, evil\x1b[2J"], "127.0.0.1"),
+        ("198.51.100.7", ["203.0.113.9"], "198.51.100.7"),
+        ("::ffff:198.51.100.7", ["203.0.113.9"], "198.51.100.7"),
+        ("fe80::1%eth0", ["203.0.113.9"], "fe80::1%eth0"),
+    ],
+)
+def test_address(peer: str | None, forwarded: list[str], address: str) -> None:
+    """Only a peer on this machine is believed, and only its rightmost entry."""
+    assert client_of(peer, forwarded, []).address == address
+
+
+def test_tls_is_the_word_of_a_trusted_peer_only() -> None:
+    """X-Forwarded-Proto counts like X-Forwarded-For: rightmost, from this machine."""
+    assert client_of("127.0.0.1", [], ["http, HTTPS"]) == Client("127.0.0.1", tls=True)
+    assert client_of("127.0.0.1", [], ["https, http"]) == Client("127.0.0.1", tls=False)
+    assert client_of("198.51.100.7", [], ["https"]) == Client("198.51.100.7", tls=False)
