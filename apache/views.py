@@ -4,10 +4,9 @@ Knows nothing of files or folders' layout beyond the few places that a vhost nam
 """
 
 import ipaddress
-from collections.abc import Sequence
 from types import SimpleNamespace
 
-from . import tls
+from . import origins, tls
 from .quoting import Quoted, argument, comment, join, literal, pattern
 from .site import Site, WebSocket
 from .target import Target
@@ -182,7 +181,7 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
         if balancer
         else [],
         parameters=Quoted(" lbmethod=bybusyness" if balancer else parameters),
-        origins_test=_origins_test(socket.origins, tls=site.tls.mode != "none"),
+        origins_test=origins.expression(socket.origins, tls=site.tls.mode != "none"),
     )
 
 
@@ -192,37 +191,3 @@ def _health(socket: WebSocket, address: Address) -> str:
     if socket.health_path is None:
         return f" hcmethod=TCP hcinterval={_HEALTH_INTERVAL}"
     return f" hcmethod=GET11 hcuri={literal(socket.health_path)} hcinterval={_HEALTH_INTERVAL}"
-
-
-def _origins_test(origins: str | Sequence[str], *, tls: bool) -> Quoted | None:
-    """Return the expression that a handshake's Origin has to pass, or None where any does.
-
-    Source: https://httpd.apache.org/docs/2.4/expr.html. The blank between Host and Origin can stand in neither.
-    """
-    if origins == "any":
-        return None
-    if origins == "same":
-        host = r"(\[[^ \]]+\]|[^ :]+)"
-        exact = r"^([^ ]+) {scheme}://\{group}$"
-        if tls:
-            forms = [rf"^{host}(?::443)? https://\1(?::443)?$", exact.format(scheme="https", group=2)]
-        else:
-            forms = [
-                rf"^{host}(?::80)? http://\1(?::80)?$",
-                rf"^{host} https://\2(?::443)?$",
-                rf"^{host}:443 https://\3(?::443)?$",
-                exact.format(scheme="https?", group=4),
-            ]
-        return Quoted(
-            rf"%{{HTTP:Origin}} == '' || '%{{HTTP_HOST}} %{{HTTP:Origin}}' =~ m#{'|'.join(forms)}#i"
-        )
-    both = [form for text in origins for form in _with_default_port(text)]
-    return Quoted(
-        f"tolower(%{{HTTP:Origin}}) in {{ {', '.join(repr(str(literal(text))) for text in both)} }}"
-    )
-
-
-def _with_default_port(origin: str) -> list[str]:
-    scheme, _, authority = origin.partition("://")
-    has_port = authority.rpartition("]")[2].rpartition(":")[1]
-    return [origin] if has_port else [origin, f"{origin}:{DEFAULT_PORTS[scheme]}"]

@@ -1,0 +1,46 @@
+"""Which origins pass, as patterns and lists that Apache can compare: one source for the vhost and for the rules to copy.
+
+Defined in site.py; tested against tests/origins.yaml. Knows nothing of directives.
+"""
+
+from collections.abc import Sequence
+
+from .quoting import Quoted, join, literal
+from .values import DEFAULT_PORTS
+
+_HOST = r"(\[[^ \]]+\]|[^ :]+)"
+
+# Each matches "HOST ORIGIN", the two headers with a blank between, which can stand in neither: the same text, or the same
+# host with the scheme's default port named or not on either side.
+_SAME_HTTPS = (r"^([^ ]+) https://\1$", rf"^{_HOST}(?::443)? https://\1(?::443)?$")
+_SAME_HTTP = (r"^([^ ]+) http://\1$", rf"^{_HOST}(?::80)? http://\1(?::80)?$")
+
+
+def same(*, tls: bool) -> list[Quoted]:
+    """Return the patterns (PCRE, case ignored) of which one must match "HOST ORIGIN" under `origins: same`.
+
+    On TLS only https origins pass; on a plain request both schemes do, since a balancer may have ended TLS before us.
+    """
+    return [Quoted(pattern) for pattern in (_SAME_HTTPS if tls else (*_SAME_HTTPS, *_SAME_HTTP))]
+
+
+def allowed(origins: Sequence[str]) -> list[Quoted]:
+    """Return the spellings, in lower case, that a list of origins admits: each with its default port named or not."""
+    return [literal(spelling) for origin in origins for spelling in _spellings(origin)]
+
+
+def expression(origins: str | Sequence[str], *, tls: bool) -> Quoted | None:
+    """Return the expression (https://httpd.apache.org/docs/2.4/expr.html) that a handshake has to pass; None where any does."""
+    if origins == "any":
+        return None
+    if origins == "same":
+        tests = [Quoted(f"'%{{HTTP_HOST}} %{{HTTP:Origin}}' =~ m#{pattern}#i") for pattern in same(tls=tls)]
+        return join(" || ", [Quoted("%{HTTP:Origin} == ''"), *tests])
+    spellings = join(", ", [Quoted(f"'{spelling}'") for spelling in allowed(origins)])
+    return Quoted(f"tolower(%{{HTTP:Origin}}) in {{ {spellings} }}")
+
+
+def _spellings(origin: str) -> list[str]:
+    scheme, _, authority = origin.partition("://")
+    has_port = ":" in authority.rpartition("]")[2]
+    return [origin] if has_port else [origin, f"{origin}:{DEFAULT_PORTS[scheme]}"]
