@@ -56,7 +56,7 @@ class Tls(Model):
 
     mode: Literal["local-ca", "files", "acme", "none"] = Field(
         default="local-ca",
-        description="local-ca: our own authority; files: yours; acme: by mod_md; none: plain ws, for a front that ends TLS before us.",
+        description="local-ca: our own authority; files: yours; acme: by mod_md; none: plain ws, for a front that ended TLS before.",
     )
     files: Files | None = Field(default=None, description="Only with mode: files.")
     acme: Acme | None = Field(default=None, description="Only with mode: acme.")
@@ -101,7 +101,7 @@ class WebSocket(Model):
     )
     health_path: UrlPath | None = Field(
         default="/healthz",
-        description="Where a balanced backend answers 2xx or 3xx while it is well; null: a connection is enough. Unix sockets are not checked.",
+        description="Where a balanced backend answers 2xx or 3xx while well; null: a connection is enough. Unix sockets are not checked.",
     )
     backend_path: UrlPath | None = Field(
         default=None, description="Path at the backend; default: the same path."
@@ -112,7 +112,7 @@ class WebSocket(Model):
     )
     origins: Literal["same", "any"] | Annotated[tuple[Origin, ...], Field(min_length=1)] = Field(
         default="same",
-        description="Pages that may open sockets: of the same host and port, any, or a list of origins. No Origin passes same and any.",
+        description="Pages that may open sockets: of the same host and port, any, or a list. No Origin passes same and any.",
     )
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1000, description="How many sockets at once."
