@@ -127,7 +127,7 @@ class WebSocket(Model):
         target = self.backend_path
         if target and target != "/" and self.path.endswith("/") != target.endswith("/"):
             raise ValueError(
-                f"path {self.path!r} and backend_path {target!r} must both end in / or neither, or the backend sees doubled or missing slashes"
+                f"path {self.path!r} and backend_path {target!r} must both end in / or neither, or the backend sees wrong slashes"
             )
         if len(set(self.backend)) < len(self.backend):
             raise ValueError("backend names the same address twice")
