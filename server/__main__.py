@@ -64,11 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    if options.log_level != "debug":
-        # What the library tells at INFO, the lines of app.py tell better.
-        logging.getLogger("server.websockets").setLevel(logging.WARNING)
+    # What the library tells at INFO, the lines of app.py tell better; at DEBUG it tells what people write.
+    logging.getLogger("server.websockets").setLevel(logging.WARNING)
     try:
         return _serve(settings, user)
+    except KeyboardInterrupt:  # before the event loop takes the signal
+        return 0
     except ListenError as fault:
         sys.stderr.write(f"server: {fault}\n")
         return 1
@@ -87,20 +88,12 @@ def _serve(settings: Settings, user: pwd.struct_passwd | None) -> int:
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            for _, sock in listening:
-                log.info("listening on %s", _name(sock.getsockname()))
             runner.run(Backend(settings, files).run([sock for _, sock in listening]))
     finally:
         for address, sock in listening:
             sock.close()
             release(address)
     return 0
-
-
-def _name(bound: str | tuple[str, int]) -> str:
-    if isinstance(bound, str):
-        return f"unix:{bound}"
-    return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 
 
 def _user(name: str | None) -> pwd.struct_passwd | None:

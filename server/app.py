@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 from . import session
 from .chat import Hall
 from .client_address import client_of
-from .listen import BACKLOG
+from .listen import BACKLOG, name_of
 from .messages import FRAME_MOST, Refusal, checked_room
 from .origins import Policy, passes
 from .pages import Page, answer
@@ -40,7 +40,7 @@ RETRY_AFTER = "5"
 SUBPROTOCOL = Subprotocol("wsfront.chat")
 PING_TIMEOUT = 20
 CLOSE_TIMEOUT = 5
-QUEUE_FRAMES = 4
+QUEUE_FRAMES = 1
 CLOSED_AT_ONCE = 100
 PAUSE = 0.01
 
@@ -108,6 +108,8 @@ class Backend:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
         servers = await self.start(listening)
+        for sock in listening:
+            log.info("listening on %s", name_of(sock))
         if await told == signal.SIGTERM:
             await self.stop(servers, 1012, "service restart")
         else:

@@ -48,6 +48,12 @@ def release(address: Address) -> None:
             _remove_stale(Path(address.path))
 
 
+def name_of(sock: socket.socket) -> str:
+    """Name the address that a socket is bound to."""
+    name = sock.getsockname()
+    return str(Address(path=name) if isinstance(name, str) else Address(*name[:2]))
+
+
 def _bind_tcp(address: Address) -> socket.socket:
     family, kind, protocol, _, name = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

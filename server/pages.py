@@ -7,6 +7,7 @@ import hashlib
 import html
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Page:
     body: bytes
     content_type: str
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """Name this content."""
         return f'"{hashlib.sha256(self.body).hexdigest()[:20]}"'

@@ -65,7 +65,7 @@ async def echo(wire: Wire) -> None:
                 await wire.drain()
             else:
                 await wire.send(message)
-    except ConnectionClosed:
+    except (ConnectionClosed, OSError):  # the latter from drain()
         pass
 
 

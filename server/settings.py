@@ -73,7 +73,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Settings:
-    """Make settings of WSFRONT_* variables; ``listen`` (addresses as text) wins over WSFRONT_LISTEN.
+    """Make settings of WSFRONT_* variables; ``listen`` (--listen's values) wins over one.
 
     Raises:
         SettingsError: with every fault found.
@@ -89,8 +89,12 @@ def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Setti
                 faults.append(f"{key}: {fault}")
 
     if listen:
-        environment = {**environment, "WSFRONT_LISTEN": " ".join(listen)}
-    take("listen", "WSFRONT_LISTEN", lambda text: tuple(map(parse_address, text.split())))
+        try:
+            values["listen"] = tuple(map(parse_address, listen))
+        except ValueError as fault:
+            faults.append(f"--listen: {fault}")
+    else:
+        take("listen", "WSFRONT_LISTEN", lambda text: tuple(map(parse_address, text.split())))
     take("sockets", "WSFRONT_SOCKETS", _sockets)
     take("ping_interval", "WSFRONT_PING_INTERVAL", lambda text: _number(text, float, 1, 3600))
     take("connections", "WSFRONT_CONNECTIONS", lambda text: _number(text, int, 1, 1_000_000))

@@ -22,9 +22,7 @@ PATIENCE = 5.0
 HEAD_MOST = 1 << 16
 HEAD_END = b"\r\n\r\n"
 METHOD = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
-FRAMING = re.compile(
-    rb"(?:content-length:[ \t]*(?!0*[ \t]*\Z)|transfer-encoding:).*", re.IGNORECASE | re.DOTALL
-)
+FRAMING = re.compile(rb"(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 
 def frame_of(data: str | bytes) -> bytes:
@@ -61,6 +59,7 @@ class Wire(ServerConnection):
         self.has_body = False
         self.on_lost = None
         self._head = bytearray()
+        self._choked = False
         adapter = _Log(logging.getLogger("server.websockets"), self.name)  # type: ignore[arg-type]  # any object will do
         self.logger = self.protocol.logger = adapter
 
@@ -95,14 +94,10 @@ class Wire(ServerConnection):
             self.on_lost()
         super().connection_lost(exc)
 
-    def pause_writing(self) -> None:
-        """Read nothing from a client that does not read: pongs would fill the buffer without end."""
-        super().pause_writing()
-        self.transport.pause_reading()
-
     def resume_writing(self) -> None:
         """Read again."""
         super().resume_writing()
+        self._choked = False
         self._read_on()
 
     def process_event(self, event: Event) -> None:
@@ -112,7 +107,7 @@ class Wire(ServerConnection):
 
     def _read_on(self) -> None:
         full = self.recv_messages.paused and self.protocol.state is OPEN
-        if not (full or self.paused or self.transport.is_closing()):
+        if not (full or self._choked or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -123,19 +118,26 @@ class Wire(ServerConnection):
         """
         if self.request is not None or len(self._head) >= HEAD_MOST:
             if not self.has_body:
-                super().data_received(data)
+                self._feed(data)
             return
         seen = max(0, len(self._head) - len(HEAD_END))
         self._head += data
         if not METHOD.match(self._head):
             self.transport.abort()
-            return
-        end = self._head.find(HEAD_END, seen)
-        if end >= 0:
+        elif (end := self._head.find(HEAD_END, seen)) >= 0:
             lines = bytes(self._head[:end]).split(b"\r\n")
-            kept = [line for line in lines if not FRAMING.fullmatch(line)]
-            self.has_body = len(kept) < len(lines)
+            framing = [line for line in lines if FRAMING.match(line)]
+            self.has_body = any(line.partition(b":")[2].strip(b" \t0") for line in framing)
             rest = b"" if self.has_body else bytes(self._head[end + len(HEAD_END) :])
-            super().data_received(b"\r\n".join(kept) + HEAD_END + rest)
+            self._head.clear()
+            self._feed(b"\r\n".join(line for line in lines if line not in framing) + HEAD_END + rest)
         elif len(self._head) >= HEAD_MOST:
-            super().data_received(bytes(self._head))
+            self._feed(bytes(self._head))
+
+    def _feed(self, data: bytes) -> None:
+        """Read no more from a client that sends pings and reads no pong: they would fill the buffer without end."""
+        before = self.transport.get_write_buffer_size()
+        super().data_received(data)
+        if before < self.transport.get_write_buffer_size() > PENDING_MOST:
+            self._choked = True
+            self.transport.pause_reading()

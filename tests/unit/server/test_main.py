@@ -161,7 +161,7 @@ def test_wrong_settings(tmp_path: Path) -> None:
     assert run("--listen", "x", WSFRONT_CONNECTIONS="many") == (
         2,
         [
-            "server: WSFRONT_LISTEN: 'x' is no address; expected host:port, [v6]:port or unix:/path",
+            "server: --listen: 'x' is no address; expected host:port, [v6]:port or unix:/path",
             "server: WSFRONT_CONNECTIONS: 'many' is out of range; expected a number from 1 to 1000000",
         ],
     )

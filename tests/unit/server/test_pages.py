@@ -96,6 +96,7 @@ async def test_other_methods(start: Start, method: str, path: str) -> None:
         (["Transfer-Encoding: chunked"], b"3\r\nabc\r\n0\r\n\r\n"),
         (["Content-Length: 300000", "Expect: 100-continue"], b"\x82\xff" * 150_000),
         (["Content-Length: 0"], b""),
+        (["Content-Length: 00", "Content-Length: 0"], b""),
     ],
 )
 async def test_body(start: Start, lines: list[str], body: bytes) -> None:
@@ -112,6 +113,7 @@ async def test_body_of_a_get(start: Start) -> None:
     here = await start()
     assert (await here.get("/healthz", "Content-Length: 3"))[0] == 200
     assert await here.status(handshake("/ws/chat", "Content-Length: 3") + b"abc") == 400
+    assert await here.status(handshake("/ws/chat", "Content-Length: 0")) == 101
 
 
 async def test_post_that_upgrades(start: Start) -> None:
