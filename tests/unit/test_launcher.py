@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -321,34 +323,40 @@ def test_neither_root_nor_sudo(bare: Project) -> None:
     assert calls(bare) == []
 
 
+@contextmanager
+def on_terminal(project: Project) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start the launcher on a terminal; the process, and the descriptor of the terminal's other side."""
+    controller, terminal = pty.openpty()
+    with project.popen("render", stdin=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        try:
+            yield process, controller
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            os.close(controller)
+
+
 @pytest.mark.parametrize(
     ("answer", "is_installed"), [("\n", True), ("y\n", True), ("n\n", False), ("\4", False)]
 )
 def test_question_on_a_terminal(bare: Project, answer: str, is_installed: bool) -> None:  # noqa: FBT001 -- a case
     """On a terminal nothing is installed before the answer, and nothing after a no or an end of input."""
-    controller, terminal = pty.openpty()
-    with bare.popen("render", stdin=terminal, stderr=terminal) as process:
-        os.close(terminal)
+    with on_terminal(bare) as (process, controller):
         shown = b""
         while not shown.endswith(b"[Y/n] "):
             shown += os.read(controller, 1024)
         assert calls(bare) == []
         os.write(controller, answer.encode())
         until(lambda: calls(bare) or process.poll() is not None, 20)
-        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
-    os.close(controller)
     assert bool(calls(bare)) == is_installed
 
 
 def test_answer_given_beforehand(bare: Project) -> None:
     """WSFRONT_YES=1 answers the question on a terminal."""
     bare.environment["WSFRONT_YES"] = "1"
-    controller, terminal = pty.openpty()
-    with bare.popen("render", stdin=terminal, stderr=terminal) as process:
-        os.close(terminal)
+    with on_terminal(bare):
         until(lambda: calls(bare), 20)
-        os.killpg(process.pid, signal.SIGKILL)
-    os.close(controller)
 
 
 def test_failure_of_apt_get(bare: Project) -> None:
