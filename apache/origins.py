@@ -5,7 +5,7 @@ Defined in site.py; tested against tests/origins.yaml. Knows nothing of directiv
 
 from collections.abc import Sequence
 
-from .quoting import Quoted, join, literal
+from .quoting import Quoted, join, literal, pattern
 from .values import DEFAULT_PORTS
 
 _HOST = r"(\[[^ \]]+\]|[^ :]+)"
@@ -21,7 +21,7 @@ def same(*, tls: bool) -> list[Quoted]:
 
     On TLS only https origins pass; on a plain request both schemes do, since a balancer may have ended TLS before us.
     """
-    return [Quoted(pattern) for pattern in (_SAME_HTTPS if tls else (*_SAME_HTTPS, *_SAME_HTTP))]
+    return [Quoted(form) for form in (_SAME_HTTPS if tls else (*_SAME_HTTPS, *_SAME_HTTP))]
 
 
 def allowed(origins: Sequence[str]) -> list[Quoted]:
@@ -34,10 +34,29 @@ def expression(origins: str | Sequence[str], *, tls: bool) -> Quoted | None:
     if origins == "any":
         return None
     if origins == "same":
-        tests = [Quoted(f"'%{{HTTP_HOST}} %{{HTTP:Origin}}' =~ m#{pattern}#i") for pattern in same(tls=tls)]
+        tests = [Quoted(f"'%{{HTTP_HOST}} %{{HTTP:Origin}}' =~ m#{form}#i") for form in same(tls=tls)]
         return join(" || ", [Quoted("%{HTTP:Origin} == ''"), *tests])
     spellings = join(", ", [Quoted(f"'{spelling}'") for spelling in allowed(origins)])
     return Quoted(f"tolower(%{{HTTP:Origin}}) in {{ {spellings} }}")
+
+
+def refused(origins: str | Sequence[str]) -> list[Quoted]:
+    """Return the conditions of mod_rewrite that all hold for a handshake to be refused; none where any origin passes.
+
+    The rules do not know whether TLS is on where they are copied to, so `%{HTTPS}` stands before the plain patterns.
+    """
+    if origins == "any":
+        return []
+    if origins == "same":
+        return [
+            Quoted("%{HTTP:Origin} ."),
+            *(Quoted(f'"%{{HTTP_HOST}} %{{HTTP:Origin}}" "!{form}"') for form in _SAME_HTTPS),
+            *(
+                Quoted(f'"%{{HTTPS}} %{{HTTP_HOST}} %{{HTTP:Origin}}" "!^off {form[1:]}"')
+                for form in _SAME_HTTP
+            ),
+        ]
+    return [Quoted(f'%{{HTTP:Origin}} "!^{pattern(spelling)}$"') for spelling in allowed(origins)]
 
 
 def _spellings(origin: str) -> list[str]:

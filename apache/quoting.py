@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from .errors import ApacheError
 
-_LITERAL = re.compile(r"[A-Za-z0-9._~:/\[\]@*-]*")
+_LITERAL = re.compile(r"[A-Za-z0-9._~:/\[\]@*+=,-]*")
 
 
 class QuotingError(ApacheError, ValueError):
@@ -48,7 +48,7 @@ def literal(text: str) -> Quoted:
         QuotingError: it holds anything else.
     """
     if not _LITERAL.fullmatch(text):
-        raise QuotingError(f"{text!r} has characters other than letters, digits and ._~:/[]@*-")
+        raise QuotingError(f"{text!r} has characters other than letters, digits and ._~:/[]@*+=,-")
     return Quoted(text)
 
 
@@ -58,7 +58,7 @@ def pattern(text: str) -> Quoted:
     Raises:
         QuotingError: as literal().
     """
-    return Quoted(re.sub(r"[.\[\]*]", lambda match: "\\" + match[0], literal(text)))
+    return Quoted(re.sub(r"[.\[\]*+]", lambda match: "\\" + match[0], literal(text)))
 
 
 def join(separator: str, parts: Sequence[Quoted]) -> Quoted:

@@ -17,6 +17,7 @@ from . import modules, tls
 from .capacity import plan
 from .errors import TargetError
 from .quoting import Quoted, argument, environment, literal
+from .rules import rules_view
 from .site import Site
 from .target import Target
 from .versions import require_floor
@@ -42,6 +43,11 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
     require_floor(target.apache)
     _require_distinct(sites)
     _require_modules(sites, target)
+    if target.layout == "htaccess":
+        return {
+            f"{site.server_name}/.htaccess": _text("htaccess.conf.j2", {"site": rules_view(site)})
+            for site in sites
+        }
     context = _context(sites, target)
     backend = backend_environment(sites)
     if target.layout == "private":

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import DescriptionError
 
-Layout = Literal["debian", "include", "private"]
+Layout = Literal["debian", "include", "private", "htaccess"]
 Mpm = Literal["event", "worker", "prefork"]
 MPMS: tuple[Mpm, ...] = ("event", "worker", "prefork")
 
@@ -20,7 +20,7 @@ class Target(BaseModel):
 
     Attributes:
         layout: debian: sites-available and conf-available; include: the block for a vhost that exists;
-            private: one self-contained configuration.
+            private: one self-contained configuration; htaccess: rules for a folder's .htaccess.
         apache: version, as 2.4.71.
         openssl: version of the library that mod_ssl is linked with.
         mpm: the multi-processing module in use.

@@ -138,7 +138,7 @@ def _pages(site: Site) -> SimpleNamespace:
     pages = site.pages
     proxy = None
     if pages and pages.proxy and not (root and not _turns_off(site, root)):
-        proxy = argument(_url("http", Address.parse(pages.proxy), "pages") + "/")
+        proxy = argument(worker_url("http", Address.parse(pages.proxy), "pages") + "/")
     return SimpleNamespace(
         root=argument(pages.root) if pages and pages.root else None,
         proxy=proxy,
@@ -153,7 +153,7 @@ def _turns_off(site: Site, socket: WebSocket) -> bool:
     return site.pages.proxy is None or socket.target_path != "/" or socket.backend != (site.pages.proxy,)
 
 
-def _url(scheme: str, address: Address, name: str) -> str:
+def worker_url(scheme: str, address: Address, name: str) -> str:
     """Return a worker's URL without its path; each unix socket has a host name of its own, since workers are told apart by it."""
     return f"unix:{address.socket}|{scheme}://{name}" if address.socket else f"{scheme}://{address.authority}"
 
@@ -163,7 +163,7 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
     turns_off = _turns_off(site, socket)
     scheme = "ws" if turns_off or socket.tunnel == "ws" else "http"
     names = [f"wsfront-{index}-{member}.{site.server_name}" for member in range(len(socket.backends))]
-    urls = [_url(scheme, address, name) for address, name in zip(socket.backends, names, strict=True)]
+    urls = [worker_url(scheme, address, name) for address, name in zip(socket.backends, names, strict=True)]
     balancer = f"balancer://wsfront-{index}.{site.server_name}" if len(urls) > 1 else None
     base = balancer or urls[0]
     upgrade = "" if scheme == "ws" else " upgrade=websocket"
