@@ -314,7 +314,7 @@ function answer({ code, message, retry_after = 1, ref }) {
   // A frame that came too early is not read, so its error may lack the ref; answers keep the order of what was sent.
   const entry = outbox.find((other) => other.ref === ref || (wait && !ref && other.state === "sending"));
   if (entry) mark(entry, wait ? "waiting" : "failed", message);
-  if (!wait) notice(message);
+  if (!wait && !entry) notice(message);
   if (!joined && socket) lost(socket, 1013); // the join itself was refused: the room is full
   if (!wait) return;
   bucket = { tokens: 1 - retry_after * limits.per_second, time: performance.now() };
