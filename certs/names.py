@@ -50,8 +50,7 @@ def covers(pattern: Name, name: Name) -> bool:
         return True
     if not isinstance(pattern, str) or not isinstance(name, str) or not pattern.startswith("*."):
         return False
-    first, _, rest = name.partition(".")
-    return first != "*" and rest == pattern.removeprefix("*.")
+    return name.partition(".")[2] == pattern.removeprefix("*.")
 
 
 def subtree(name: Name) -> Subtree:

@@ -24,6 +24,7 @@ CERTIFICATE = b"CERTIFICATE"
 UNPARSABLE = (
     ValueError,
     TypeError,
+    KeyError,  # a TLS feature (RFC 7633) of an unknown number
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.DuplicateExtension,

@@ -1,9 +1,10 @@
 """Every fault of a certificate that a user brings along has its sentence, and a good one has none."""
 
+import base64
 import os
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ MIDDLE = issue(common_name="the middle", authority=True, issuer=ROOT)
 LEAF = issue("a.example", issuer=MIDDLE)
 CHAIN = LEAF.pem + MIDDLE.pem
 SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+SECOND = timedelta(seconds=1)
 ISSUER_URL = x509.AuthorityInformationAccess(
     [
         x509.AccessDescription(
@@ -47,6 +49,8 @@ def judge(directory: Path, certificate: bytes, key: bytes, *names: str) -> list[
         pytest.param(issue("*.example", "a.example", issuer=ROOT), id="several names"),
         pytest.param(issue("A.Example", issuer=ROOT), id="case"),
         pytest.param(issue("a.example"), id="self-signed"),
+        pytest.param(issue("a.example", end=NOW), id="last second"),
+        pytest.param(issue("a.example", begin=NOW), id="first second"),
         pytest.param(issue("a.example", key=rsa.generate_private_key(65537, 2048)), id="RSA 2048"),
         pytest.param(issue("a.example", key=ec.generate_private_key(ec.SECP384R1())), id="P-384"),
     ],
@@ -68,6 +72,14 @@ def test_openssl_key_forms(tmp_path: Path) -> None:
     old = LEAF.key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     assert judge(tmp_path, CHAIN, parameters + old) == []
+
+
+def altered(old: bytes, new: bytes) -> bytes:
+    """Return the leaf in PEM form with some of its DER bytes replaced."""
+    der = LEAF.certificate.public_bytes(Encoding.DER)
+    assert old in der
+    body = base64.encodebytes(der.replace(old, new, 1))
+    return b"-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % body
 
 
 BAD: dict[str, tuple[bytes, bytes, str]] = {
@@ -108,6 +120,21 @@ BAD: dict[str, tuple[bytes, bytes, str]] = {
         r"server.pem: is PKCS #7; convert it: openssl pkcs7 -in \S*server.pem -print_certs",
     ),
     "damaged": (LEAF.pem + MIDDLE.pem[:60] + MIDDLE.pem[64:], LEAF.key_pem, r"certificate 2 of 2 is damaged"),
+    "odd version": (
+        altered(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x3e"),
+        LEAF.key_pem,
+        r"server.pem: certificate 1 of 1 is damaged or of an unknown kind; get the file again",
+    ),
+    "odd string type": (
+        altered(b"\x0c\x08a server", b"\x4e\x08a server"),
+        LEAF.key_pem,
+        r"server.pem: certificate 1 of 1 is damaged or of an unknown kind; get the file again",
+    ),
+    "odd TLS feature": (
+        issue(extensions=[x509.UnrecognizedExtension(x509.TLSFeature.oid, b"\x30\x03\x02\x01\x4e")]).pem,
+        LEAF.key_pem,
+        r"server.pem: certificate 1 of 1 is damaged or of an unknown kind; get the file again",
+    ),
     "cut off": (LEAF.pem[:-40], LEAF.key_pem, r"server.pem: holds no certificate in PEM form"),
     "damaged key": (
         CHAIN,
@@ -162,12 +189,12 @@ def bad(*names: str, **options: object) -> Pair:
 
 BAD_PAIRS: dict[str, tuple[Pair, str]] = {
     "expired": (
-        bad(begin=NOW - 2 * DAY, end=NOW - DAY),
-        r"certificate 1 \(CN=a server\) expired on 2030-05-31 12:00 UTC; renew it",
+        bad(begin=NOW - 9 * DAY, end=NOW - SECOND),
+        r"certificate 1 \(CN=a server\) expired on 2030-06-01 11:59 UTC; renew it",
     ),
     "early": (
-        bad(begin=NOW + DAY, end=NOW + 2 * DAY),
-        r"is not valid before 2030-06-02 12:00 UTC; wait, or set the clock .* \(2030-06-01 12:00 UTC\)",
+        bad(begin=NOW + SECOND, end=NOW + 9 * DAY),
+        r"is not valid before 2030-06-01 12:00 UTC; wait, or set the clock .* \(2030-06-01 12:00 UTC\)",
     ),
     "RSA 1024": (
         bad(key=rsa.generate_private_key(65537, 1024)),  # noqa: S505 -- the fault
