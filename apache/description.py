@@ -20,7 +20,16 @@ SIZE_LIMIT = 1 << 20  # bytes; a description is a page of text
 
 
 class _Loader(yaml.SafeLoader):
-    """Read plain data: no dates, no duplicate keys."""
+    """Read plain data: no dates, no duplicate keys, no aliases (nested ones grow without bound)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse an alias; leave the rest to PyYAML."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # so it is in the stubs
+            raise yaml.composer.ComposerError(
+                None, None, f"*{event.anchor} is an alias: write the value out", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 # A name such as 2026-01-01 is text to us, not a date.
