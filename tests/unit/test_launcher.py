@@ -90,7 +90,7 @@ class Project:
     def start(self, *arguments: str, **options: Any) -> tuple[int, str, str]:
         """Start the launcher and wait for it; status, standard output, standard error."""
         with self.popen(*arguments, **options) as process:
-            output, errors = process.communicate(timeout=60 * SECOND)
+            output, errors = process.communicate(timeout=100 * SECOND)
         return process.returncode, output, errors
 
     def is_made(self) -> bool:
@@ -167,7 +167,8 @@ def calls(project: Project) -> list[str]:
 def test_first_start_makes_the_environment(fresh: Project) -> None:
     """The first start says what it does on standard error alone, and passes over a useless Python."""
     fresh.put("python3.13", "echo 'a shim that leads nowhere' >&2; exit 127")
-    fresh.put("python3.12", "exit 1")
+    old = "import sys; sys.version_info, sys.executable = (3, 10), '/nonexistent'"
+    fresh.put("python3.12", f'exec {PYTHON} -I -c "{old}\n$3"')
     status, output, errors = fresh.start("render", "--site", "a b", "")
     assert status == 0
     assert json.loads(output)["arguments"] == ["render", "--site", "a b", ""]
@@ -264,7 +265,7 @@ def test_start_that_was_killed_is_made_good(project: Project) -> None:
         project.environment["PIP_INDEX_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         del project.environment["PIP_NO_INDEX"], project.environment["PIP_FIND_LINKS"]
         with project.popen("render") as process:
-            silent.settimeout(60 * SECOND)
+            silent.settimeout(100 * SECOND)
             connection, _ = silent.accept()
             os.killpg(process.pid, signal.SIGKILL)
             connection.close()
@@ -287,7 +288,7 @@ def test_python_that_is_gone_is_replaced(project: Project) -> None:
 def test_two_first_starts_at_once(fresh: Project) -> None:
     """Two first starts at once both reach their verb, and one environment is made."""
     with fresh.popen("render") as one, fresh.popen("check") as two:
-        results = [process.communicate(timeout=60 * SECOND) for process in (one, two)]
+        results = [process.communicate(timeout=100 * SECOND) for process in (one, two)]
     assert [one.returncode, two.returncode] == [0, 0]
     assert "".join(errors for _, errors in results).count("making a Python environment") == 1
 
