@@ -7,21 +7,20 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from socket import create_server
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
+from tests import needs, waiting
+
 ROOT = Path(__file__).parents[2]
-CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,7 +30,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 15_000 * float(os.environ.get("WSFRONT_TEST_TIME", "1"))  # ms
+PATIENCE = 15_000 * waiting.SECOND  # ms
 
 Visit = Callable[..., Awaitable[Page]]
 expect.set_options(timeout=PATIENCE)
@@ -58,15 +57,16 @@ class Site:
             "error",
         ]
         self.backend = subprocess.Popen(command, cwd=ROOT)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with urllib.request.urlopen(self.url):  # noqa: S310  # the address is our own
-                    return
-            except URLError:
-                assert self.backend.poll() is None, "the backend ended at once"
-                assert time.monotonic() < deadline, "the backend did not answer within 20 s"
-                time.sleep(0.05)
+        waiting.until(self._answers, 20)
+
+    def _answers(self) -> bool:
+        assert self.backend is not None
+        assert self.backend.poll() is None, "the backend ended at once"
+        try:
+            urllib.request.urlopen(self.url).close()  # noqa: S310  # the address is our own
+        except OSError:
+            return False
+        return True
 
     def stop_backend(self) -> None:
         """Stop the backend and wait until it is gone."""
@@ -103,7 +103,7 @@ def room() -> str:
 async def browser() -> AsyncIterator[Browser]:
     """Run Chromium."""
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        running = await playwright.chromium.launch(executable_path=needs.find("browser"), args=ARGUMENTS)
         yield running
         await running.close()
 

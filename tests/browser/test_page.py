@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from .conftest import Site, Visit
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser")]
 
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SMALL: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 568}}
@@ -177,8 +177,8 @@ CONTRAST = """() => {
         const own = [...one.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
         if (!own || !one.checkVisibility({visibilityProperty: true})) continue;
         const back = grounds(one);
-        const pair = [luminance(...back), luminance(...back, getComputedStyle(one).color)].sort();
-        const ratio = (pair[1] + 0.05) / (pair[0] + 0.05);
+        const pair = [luminance(...back), luminance(...back, getComputedStyle(one).color)];
+        const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
         if (ratio < 4.5) faults.push(`${one.outerHTML}: ${ratio.toFixed(2)}`);
     }
     return faults;
