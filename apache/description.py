@@ -110,7 +110,7 @@ def parse(text: str, where: str, *, server_name: str | None = None) -> Site:
         data.setdefault("server_name", server_name)
     try:
         # Through JSON, since strict mode takes its arrays for tuples: https://docs.pydantic.dev/latest/concepts/strict_mode/
-        return Site.model_validate_json(json.dumps(data))
+        return Site.model_validate_json(json.dumps(data, ensure_ascii=False).encode())
     except ValidationError as error:
         raise DescriptionError(_faults(error, where)) from None
     except (TypeError, ValueError, RecursionError) as error:

@@ -21,7 +21,7 @@ class DescriptionError(ApacheError):
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(_printable(fault) for fault in faults)
         super().__init__("\n".join(self.faults))
 
 
@@ -31,3 +31,11 @@ class TargetError(ApacheError):
 
 class HttpdError(ApacheError):
     """Say why an Apache was not found, not accepted or not started."""
+
+
+def _printable(text: str) -> str:
+    """Return a line that stays one, whatever keys and names it quotes, and tells a terminal nothing."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
