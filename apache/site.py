@@ -17,10 +17,11 @@ from .values import (
     BackendAddress,
     Email,
     FilePath,
-    HostName,
+    HealthPath,
     Network,
     Origin,
     Seconds,
+    ServerName,
     UrlPath,
 )
 
@@ -99,7 +100,7 @@ class WebSocket(Model):
         default=("127.0.0.1:8888",),
         description="host:port or unix:/path on this machine; a list is balanced and health-checked.",
     )
-    health_path: UrlPath | None = Field(
+    health_path: HealthPath | None = Field(
         default="/healthz",
         description="Where a balanced backend answers 2xx or 3xx while well; null: a connection is enough. Unix sockets are not checked.",
     )
@@ -165,7 +166,7 @@ class Pages(Model):
 class Site(Model):
     """Describe one name: what `wsfront.yaml` holds."""
 
-    server_name: HostName = Field(default="localhost", description="The name in the address people type.")
+    server_name: ServerName = Field(default="localhost", description="The name in the address people type.")
     server_aliases: tuple[AliasName, ...] = Field(
         default=(), description="More names for the same site; *.example.org is one label of any text."
     )

@@ -13,26 +13,43 @@ import idna
 from pydantic import AfterValidator, Field
 
 _URL_PATH = re.compile(r"/(?:[A-Za-z0-9._~@:+=,-]+/)*[A-Za-z0-9._~@:+=,-]*")
-_UNIX_PATH_BYTES = 107  # sun_path less its final zero, unix(7)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(
+    rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.ASCII
+)  # RFC 1123, 2.1; RFC 1035, 2.3.4
+_UNIX_PATH = re.compile(r"/[A-Za-z0-9._~@:+=,/-]+")
+_UNIX_PATH_BYTES = 95  # uds_path[96], modules/proxy/mod_proxy.h; sun_path would take 107
 _PORT_MAX = 65535
 
 
 def host_name(text: str) -> str:
-    """Return a host name in lower case, Unicode labels as A-labels (RFC 5890), or an IPv4 address as it is."""
-    if re.fullmatch(r"[0-9.]+", text):
+    """Return a host name in lower case without a final dot, Unicode labels as A-labels (RFC 5890), or an IPv4 address as it is."""
+    try:
+        name = idna.encode(text, uts46=True, std3_rules=True).decode("ascii").lower()
+    except idna.IDNAError:
+        # A label that IDNA 2008 refuses may still be a plain host name: r3---sn.example, for one.
+        name = text.lower()
+    name = name.removesuffix(".")
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(
+            f"{text!r} is no host name: letters, digits, hyphens and dots, as in chat.example.org"
+        )
+    if re.fullmatch(r"[0-9.]+", name):
         try:
-            return str(ipaddress.IPv4Address(text))
+            ipaddress.IPv4Address(name)
         except ValueError:
             raise ValueError(f"{text!r} is neither a host name nor an IPv4 address") from None
-    try:
-        return idna.encode(text, uts46=True, std3_rules=True).decode("ascii").lower()
-    except idna.IDNAError:
-        pass
-    # A label that IDNA 2008 refuses may still be a plain host name (RFC 1123): r3---sn.example, for one.
-    label = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-    if len(text) <= 253 and re.fullmatch(rf"{label}(?:\.{label})*", text.lower()):  # noqa: PLR2004 (RFC 1035, 2.3.4)
-        return text.lower()
-    raise ValueError(f"{text!r} is no host name: letters, digits, hyphens and dots, as in chat.example.org")
+    return name
+
+
+def server_name(text: str) -> str:
+    """Return a host name after which files can be named (NAME_MAX is 255, and theirs have a prefix and a suffix)."""
+    name = host_name(text)
+    if len(name) > 200:  # noqa: PLR2004 (so)
+        raise ValueError(
+            "is longer than 200 characters, and files are named after it: take it for an alias of a shorter name"
+        )
+    return name
 
 
 def alias_name(text: str) -> str:
@@ -53,6 +70,13 @@ def url_path(text: str) -> str:
     if len(text) > 200:  # noqa: PLR2004 (Apache's workers have names of 255 bytes at most, PROXY_WORKER_MAX_NAME_SIZE)
         raise ValueError("is longer than 200 characters")
     return text
+
+
+def health_path(text: str) -> str:
+    """Return a URL path that fits Apache's health checks (hcuri[64], modules/proxy/mod_proxy.h)."""
+    if len(text) >= 64:  # noqa: PLR2004 (the array's size)
+        raise ValueError("is longer than 63 characters, all that Apache's health checks can hold")
+    return url_path(text)
 
 
 def file_path(text: str) -> str:
@@ -113,7 +137,12 @@ class Address:
 def _address(text: str) -> Address:
     if text.startswith("unix:"):
         path = file_path(text.removeprefix("unix:"))
-        if len(path.encode()) > _UNIX_PATH_BYTES:
+        # Apache reads it as a URL and, in a RewriteRule, expands $ and %; blanks part the addresses in backend.env.
+        if not _UNIX_PATH.fullmatch(path):
+            raise ValueError(
+                f"{path!r} is no plain path for a socket: use letters, digits and ._~@:+=,- as in unix:/run/wsfront/ws.sock"
+            )
+        if len(path) > _UNIX_PATH_BYTES:
             raise ValueError(
                 f"the socket's path is longer than {_UNIX_PATH_BYTES} bytes: use a short one, as in unix:/run/wsfront/ws.sock"
             )
@@ -179,6 +208,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 def network(text: str) -> str:
     """Return an IPv4 or IPv6 network (or single address) in CIDR form."""
     try:
+        if "%" in text:
+            raise ValueError(f"{text!r} has a zone, which means something on one machine alone")  # noqa: TRY301 (worded below)
         return str(ipaddress.ip_network(text, strict=True))
     except ValueError as error:
         raise ValueError(
@@ -211,9 +242,10 @@ def _backend(text: str) -> str:
     return str(Address.parse(text))
 
 
-HostName = Annotated[str, AfterValidator(host_name)]
+ServerName = Annotated[str, AfterValidator(server_name)]
 AliasName = Annotated[str, AfterValidator(alias_name)]
 UrlPath = Annotated[str, AfterValidator(url_path)]
+HealthPath = Annotated[str, AfterValidator(health_path)]
 FilePath = Annotated[str, AfterValidator(file_path)]
 BackendAddress = Annotated[str, AfterValidator(_backend)]
 Origin = Annotated[str, AfterValidator(origin)]

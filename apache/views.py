@@ -162,9 +162,10 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
     socket = site.websockets[index]
     turns_off = _turns_off(site, socket)
     scheme = "ws" if turns_off or socket.tunnel == "ws" else "http"
-    names = [f"wsfront-{index}-{member}.{site.server_name}" for member in range(len(socket.backends))]
+    names = [f"wsfront-{index}-{member}" for member in range(len(socket.backends))]
     urls = [worker_url(scheme, address, name) for address, name in zip(socket.backends, names, strict=True)]
-    balancer = f"balancer://wsfront-{index}.{site.server_name}" if len(urls) > 1 else None
+    # Names without the site's: each vhost has workers of its own, and Apache takes 64 bytes at most (PROXY_BALANCER_MAX_NAME_SIZE).
+    balancer = f"balancer://wsfront-{index}" if len(urls) > 1 else None
     base = balancer or urls[0]
     upgrade = "" if scheme == "ws" else " upgrade=websocket"
     parameters = f"{upgrade} connectiontimeout={_CONNECT_TIMEOUT} timeout={socket.idle_timeout} retry=0"
@@ -190,4 +191,4 @@ def _health(socket: WebSocket, address: Address) -> str:
         return ""  # mod_proxy_hcheck takes every unix socket for dead
     if socket.health_path is None:
         return f" hcmethod=TCP hcinterval={_HEALTH_INTERVAL}"
-    return f" hcmethod=GET11 hcuri={literal(socket.health_path)} hcinterval={_HEALTH_INTERVAL}"
+    return f" hcmethod=GET11 {argument(f'hcuri={socket.health_path}')} hcinterval={_HEALTH_INTERVAL}"
