@@ -14,12 +14,15 @@ from tests import needs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--require`."""
+    """Add `--require` and `--update-golden`."""
     parser.addoption(
         "--require",
         default="",
         metavar="NAMES",
         help=f"fail rather than skip where one of these is missing: {','.join(needs.NEEDS)}; or all",
+    )
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the expectations in tests/golden anew"
     )
 
 
