@@ -141,3 +141,5 @@ class Wire(ServerConnection):
         if before < self.transport.get_write_buffer_size() > PENDING_MOST:
             self._choked = True
             self.transport.pause_reading()
+        if self.protocol.close_rcvd_then_sent is False:
+            self.transport.close()  # both have said it, and the server hangs up first (RFC 6455, section 7.1.1)

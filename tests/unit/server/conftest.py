@@ -56,7 +56,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         process = Process(popen, log)
         until(
             lambda: process.log.read_text().count("listening on") == len(listen) or popen.poll() is not None,
-            10,
+            30,
         )
         assert popen.poll() is None, process.lines
         return process

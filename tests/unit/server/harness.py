@@ -24,7 +24,7 @@ from server.settings import Address, Settings
 from tests.waiting import SECOND
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS = 5 * SECOND
+SECONDS = 10 * SECOND
 
 
 @dataclass
@@ -104,9 +104,9 @@ async def hear(client: ClientConnection, kind: str | None = None) -> dict[str, A
                 return message
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
     """Wait until a condition holds."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # what is waited for has no event of its own
             await asyncio.sleep(0.005)
 

@@ -5,16 +5,17 @@ import json
 import logging
 import time
 from collections import Counter
-from itertools import pairwise
+from contextlib import suppress
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
-from server import chat
-from server.messages import LIMITS, color_of
-from tests.unit.server.harness import Start, hear, say, until
+from server import chat, session
+from server.messages import LIMITS, Limits, color_of
+from tests.unit.server.harness import SECONDS, Start, hear, say, until
+from tests.waiting import SECOND
 
 LINE = {"type": "usermsg", "name": "Ada", "message": "Hello <b>", "color": "#7c3aed"}
 
@@ -155,7 +156,9 @@ async def test_full_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_thousand_joins(start: Start) -> None:
     """A thousand joins in one room cost a few presence messages each, not a million."""
     here = await start()
-    clients = await asyncio.gather(*(here.connect() for _ in range(1000)))
+    clients = []
+    for _ in range(20):
+        clients += await asyncio.gather(*(here.connect() for _ in range(50)))
     heard: Counter[str] = Counter()
     counts: Counter[int] = Counter()
 
@@ -174,7 +177,7 @@ async def test_thousand_joins(start: Start) -> None:
         for client in clients:
             group.create_task(listen(client))
         await asyncio.gather(*(say(client, type="join", name="x") for client in clients))
-        await until(lambda: counts[1000] >= 1000)
+        await until(lambda: counts[1000] >= 1000, 6 * SECONDS)
         periods = (time.monotonic() - started) / chat.PRESENCE_PERIOD + 2
         await here.stop(1001, "done")
     assert heard["welcome"] == 1000
@@ -183,19 +186,22 @@ async def test_thousand_joins(start: Start) -> None:
 
 
 async def test_presence_is_paced(start: Start) -> None:
-    """Changes in quick succession come at most four times a second."""
+    """Changes in quick succession come four times a second at most, and none is lost."""
     here = await start()
     ada = await here.joined("Ada")
-    times = []
-    for number in range(3):
+    started, heard, name = time.monotonic(), 0, ""
+    for number in range(15):
         await say(ada, type="join", name=f"Ada {number}")
-        await hear(ada, "presence")
-        times.append(time.monotonic())
-    assert min(later - sooner for sooner, later in pairwise(times)) > 0.2
+        await asyncio.sleep(0.02)
+    while name != "Ada 14":
+        name = (await hear(ada, "presence"))["renamed"][0]["name"]
+        heard += 1
+    assert heard <= (time.monotonic() - started) / chat.PRESENCE_PERIOD + 2
 
 
-async def test_came_and_went_between(start: Start) -> None:
+async def test_came_and_went_between(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who came and went before it was told is told as gone: a welcome may have shown them."""
+    monkeypatch.setattr(chat, "PRESENCE_PERIOD", 2 * SECOND)
     here = await start()
     ada = await here.joined("Ada")
     bob = await here.connect()
@@ -254,8 +260,9 @@ async def test_too_big_a_frame(start: Start) -> None:
     assert closed.value.rcvd.code == 1009
 
 
-async def test_rate_limit(start: Start) -> None:
+async def test_rate_limit(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the burst a message is refused, not sent, and told when to try again."""
+    monkeypatch.setattr(session, "LIMITS", Limits(per_second=1))
     here = await start()
     one = await here.connect()
     for _ in range(LIMITS.burst + 1):
@@ -263,18 +270,28 @@ async def test_rate_limit(start: Start) -> None:
     answers = [await hear(one) for _ in range(LIMITS.burst + 1)]
     assert [answer["type"] for answer in answers] == ["usermsg"] * LIMITS.burst + ["error"]
     assert answers[-1]["code"] == "rate-limited"
-    assert 0 < answers[-1]["retry_after"] <= 0.2
+    assert 0 < answers[-1]["retry_after"] <= 1
     await asyncio.sleep(answers[-1]["retry_after"])
     await say(one, **LINE)
     assert (await hear(one))["type"] == "usermsg"
 
 
-async def test_flood(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_bucket() -> None:
+    """A bucket gives its burst at once, then its rate, and never more than its burst."""
+    bucket = session.Bucket(3, 2.0, 100.0)
+    assert [bucket.take(100.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert [bucket.take(100.5), bucket.take(100.5)] == [0, 0.5]
+    assert [bucket.take(200.0) for _ in range(4)] == [0, 0, 0, 0.5]
+
+
+async def test_flood(start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred refused in a row close with 1008; the others never notice."""
+    monkeypatch.setattr(session, "LIMITS", Limits(per_second=1))
     here = await start()
     one, two = await here.connect(), await here.connect()
-    for _ in range(LIMITS.burst + 130):
-        await one.send("x")
+    with suppress(ConnectionClosedError):
+        for _ in range(400):
+            await one.send("x")
     codes: Counter[str] = Counter()
 
     async def listen() -> None:
@@ -285,7 +302,7 @@ async def test_flood(start: Start, caplog: pytest.LogCaptureFixture) -> None:
         await listen()
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "too many messages")
-    assert codes["rate-limited"] == 100
+    assert codes["rate-limited"] >= 100
     await say(two, **LINE)
     assert await hear(two) == LINE
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -24,6 +24,7 @@ from tests.unit.server.harness import (
     say,
     until,
 )
+from tests.waiting import SECOND
 
 LINE = {"type": "usermsg", "name": "Ada", "message": "x", "color": "#7c3aed"}
 
@@ -223,13 +224,25 @@ async def test_pings_without_end(start: Start, caplog: pytest.LogCaptureFixture)
     (victim,) = here.backend.live
     ping = b"\x89\xfd\x00\x00\x00\x00" + b"p" * 125
     loop = asyncio.get_running_loop()
-    most = 0
     with contextlib.suppress(TimeoutError):
-        while True:
-            await asyncio.wait_for(loop.sock_sendall(sock, ping * 1000), 0.5)
-            most = max(most, victim.transport.get_write_buffer_size())
-    assert 1 << 20 < most < 2 << 20
+        for _ in range(1000):
+            await asyncio.wait_for(loop.sock_sendall(sock, ping * 1000), SECOND)
+            assert victim.transport.get_write_buffer_size() < 2 << 20
+    assert victim._choked
     reset(sock)
+    await healthy(here, caplog)
+
+
+async def test_speaks_on_after_our_close(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """What a client sends after our close, without answering it, is not kept."""
+    here = await start()
+    with await asyncio.to_thread(open_socket, here.port) as sock:
+        (victim,) = here.backend.live
+        victim.drop(1008, "enough")
+        await asyncio.to_thread(sock.sendall, b"\x81\x82\x00\x00\x00\x00hi" * 10_000)
+        sock.sendall(b"\x88\x80\x00\x00\x00\x00")
+        await until(lambda: not here.backend.live)
+    assert len(victim.recv_messages.frames) == 0
     await healthy(here, caplog)
 
 
