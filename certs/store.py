@@ -158,7 +158,7 @@ class Store:
         if not lexists(self.ca):
             return None
         anew = f"move {self.ca.parent} away for a new authority, which must then be trusted anew"
-        certificate = self._read(pem.certificates, self.ca, anew)[0]
+        certificate = self._certificate(self.ca, anew)
         if _organization(certificate.subject) != AUTHORITY_ORGANIZATION or not permitted(certificate):
             raise StoreFault(f"{self.ca}: is no authority made by wsfront; {anew}")
         path = self._key_path(certificate)
@@ -198,7 +198,7 @@ class Store:
         key = self._key(key_path, anew) if lexists(key_path) else None
         if not lexists(certificate_path):
             return None, key
-        certificate = self._read(pem.certificates, certificate_path, anew)[0]
+        certificate = self._certificate(certificate_path, anew)
         if _organization(certificate.issuer) != AUTHORITY_ORGANIZATION:
             raise StoreFault(f"{certificate_path}: was not issued by wsfront; {anew}")
         if key is None:
@@ -223,6 +223,12 @@ class Store:
 
     def _key_path(self, authority: x509.Certificate) -> Path:
         return self.ca.with_name(f"{_identifier(authority)}.key")
+
+    def _certificate(self, path: Path, anew: str) -> x509.Certificate:
+        certificate, *others = self._read(pem.certificates, path, anew)
+        if others:
+            raise StoreFault(f"{path}: holds more than the one certificate that wsfront wrote; {anew}")
+        return certificate
 
     def _key(self, path: Path, anew: str) -> ec.EllipticCurvePrivateKey:
         key = self._read(pem.private_key, path, anew)

@@ -139,7 +139,8 @@ def _trust(args: argparse.Namespace) -> None:
     undo = args.certs_verb == "untrust"
     store = Store(args.dir)
     if not store.ca.exists() and not (undo and store.former()):
-        raise UsageFault(f"{store.ca}: there is no authority yet; make it: {_again('ca', args)}")
+        remedy = "nothing is to be undone" if undo else f"make it: {_again('ca', args)}"
+        raise UsageFault(f"{store.ca}: there is no authority; {remedy}, or name another --dir")
     authorities = [store.ca, *(store.former() if undo else ())]
     for path in filter(Path.exists, authorities):
         facts = summary(pem.certificates(path)[0])

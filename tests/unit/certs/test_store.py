@@ -133,13 +133,13 @@ def test_idempotent(
 
 
 def test_warm_call_is_fast(store: Store) -> None:
-    """A call that has nothing to do takes under 30 ms."""
+    """A call that has nothing to do takes under 30 ms of the processor."""
     store.ensure("a", ["a"])
     taken = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         store.ensure("a", ["a"])
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
     assert min(taken) < 0.03
 
 
@@ -294,6 +294,10 @@ BROKEN: dict[str, tuple[Callable[[Store, Issued], object], str]] = {
     "foreign leaf": (
         lambda _, issued: issued.certificate.write_bytes(FOREIGN.pem),
         r"certificate.pem: was not issued by wsfront; move \S+/sites/a away",
+    ),
+    "leaf with others": (
+        lambda _, issued: issued.certificate.write_bytes(issued.certificate.read_bytes() + FOREIGN.pem),
+        r"certificate.pem: holds more than the one certificate that wsfront wrote; move \S+/sites/a away",
     ),
     "leaf without key": (
         lambda _, issued: issued.key.unlink(),
