@@ -63,7 +63,7 @@ def _target(args: argparse.Namespace) -> Target:
         target = read_target(args.target)
         return target.model_copy(update={"layout": args.layout})
     if args.layout == "private":
-        directory = args.out.resolve() if args.out else state_directory() / "up"
+        directory = args.out.resolve() if args.out else state_directory()
         return httpd.probe("private", directory=directory, https_port=8443, http_port=8080)
     return httpd.probe(args.layout)
 

@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import os
 import select
+import shlex
 import signal
 import socket
 import sys
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `up`."""
     add_site_option(parser)
     parser.add_argument(
-        "--dir", type=Path, default=state_directory() / "up", help="where all files go (default: %(default)s)"
+        "--dir", type=Path, default=state_directory(), help="where all files go (default: %(default)s)"
     )
     parser.add_argument("--https-port", type=_port, default=8443, metavar="PORT", help="default: %(default)s")
     parser.add_argument("--http-port", type=_port, default=8080, metavar="PORT", help="default: %(default)s")
@@ -150,9 +151,11 @@ def _tell(stack: Stack) -> None:
             )
     if any(site.tls.mode in {"local-ca", "acme"} for site in stack.sites):
         new = "is new: trust it" if stack.new_ca else "must be trusted"
-        err.write(
-            f"the local certificate authority {new} once, or the browser warns: ./wsfront certs trust --dir {stack.store.directory}\n"
-        )
+        store = stack.store.directory
+        where = "" if store == state_directory() / "certs" else f" --dir {shlex.quote(str(store))}"
+        err.write(f"the local authority {new} once, or the browser warns: ./wsfront certs trust{where}\n")
+        if stack.new_ca and stack.store.former():
+            err.write(f"the authority before it can be forgotten: ./wsfront certs untrust{where}\n")
     err.write(f"Apache's log: {stack.httpd.log}\n")
 
 
