@@ -41,7 +41,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Give a function that runs ``python -m server`` and waits until it listens on all addresses."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(*listen: str, arguments: tuple[str, ...] = (), **environment: str) -> Process:
+    def begin(
+        *listen: str,
+        arguments: tuple[str, ...] = (),
+        groups: list[int] | None = None,
+        **environment: str,
+    ) -> Process:
         listen = listen or ("127.0.0.1:0",)
         flags = [flag for address in listen for flag in ("--listen", address)]
         log = tmp_path / f"{len(started)}.log"
@@ -51,6 +56,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stderr=stderr,
+                extra_groups=groups,
             )
         started.append(popen)
         process = Process(popen, log)

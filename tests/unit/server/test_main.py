@@ -182,7 +182,7 @@ def test_user(launch: Launch, short_path: Path) -> None:
     user = pwd.getpwnam("nobody")
     short_path.chmod(0o755)
     path = short_path / "b.sock"
-    backend = launch("127.0.0.1:0", f"unix:{path}", arguments=("--user", "nobody"))
+    backend = launch("127.0.0.1:0", f"unix:{path}", arguments=("--user", "nobody"), groups=[4, 5])
     status = Path(f"/proc/{backend.popen.pid}/status")
     dropped = re.compile(rf"Uid:(\t{user.pw_uid}){{4}}\nGid:(\t{user.pw_gid}){{4}}\n(?s:.*)\nGroups:\t? ?\n")
     until(lambda: dropped.search(status.read_text()))
