@@ -10,8 +10,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# Debian keeps servers out of a user's PATH; Homebrew keeps its own folder.
-_FOLDERS = [*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"]
+# Where apache/httpd.py looks too: Debian keeps servers out of a user's PATH.
+_FOLDERS = [
+    *os.get_exec_path(),
+    *("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/local/apache2/bin"),
+]
 
 NODE_PATH = "/usr/share/nodejs"  # where Debian's node-* packages live, and node does not look by itself
 
