@@ -28,15 +28,9 @@ def argument(text: str) -> Quoted:
     Raises:
         QuotingError: it holds a control character (a newline is a new directive) or `${`, which Apache expands even inside quotes.
     """
-    for character in text:
-        if ord(character) < 32 or 127 <= ord(character) < 160 or character in "\u2028\u2029":  # noqa: PLR2004 (C0 and C1 controls)
-            raise QuotingError(f"{text!r} has a control character")
+    _require_one_line(text)
     if "${" in text or "%{" in text:
         raise QuotingError(f"{text!r} has ${{ or %{{, which Apache expands")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise QuotingError(f"{text!r} is not valid Unicode") from None
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return Quoted(f'"{escaped}"')
 
@@ -81,12 +75,22 @@ def environment(values: Mapping[str, str]) -> str:
     Source: systemd.exec(5), EnvironmentFile=.
 
     Raises:
-        QuotingError: a value holds a control character.
+        QuotingError: a value holds a control character or is not valid Unicode.
     """
     lines = []
     for key, value in values.items():
-        if any(ord(character) < 32 or ord(character) == 127 for character in value):  # noqa: PLR2004 (controls)
-            raise QuotingError(f"{value!r} has a control character")
+        _require_one_line(value)
         escaped = re.sub(r'([\\"$`])', r"\\\1", value)
         lines.append(f'{key}="{escaped}"\n')
     return "".join(lines)
+
+
+def _require_one_line(text: str) -> None:
+    """Refuse what some reader takes for the end of a line or of the text, and what no file can hold."""
+    for character in text:
+        if ord(character) < 32 or 127 <= ord(character) < 160 or character in "\u2028\u2029":  # noqa: PLR2004 (C0 and C1 controls)
+            raise QuotingError(f"{text!r} has a control character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise QuotingError(f"{text!r} is not valid Unicode") from None
