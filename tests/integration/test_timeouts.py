@@ -66,7 +66,7 @@ async def test_traffic_one_way_keeps_a_socket(short: Running) -> None:
             return [message async for message in socket]
 
     async with serve(tick, "127.0.0.1", short.backend_port, ping_interval=None):
-        assert await asyncio.gather(hear("/ws/"), hear("/tunnel/")) == [words, words]
+        assert list(await asyncio.gather(hear("/ws/"), hear("/tunnel/"))) == [words, words]
     short.check_log()
 
 
