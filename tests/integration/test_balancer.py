@@ -1,0 +1,120 @@
+"""Several backends behind one path, and backends on unix sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from apache.httpd import free_ports
+from tests.raw import ask, shake
+from tests.stacks import Running, running
+from tests.waiting import SECOND
+
+pytestmark = pytest.mark.needs("apache")
+
+HEALTHY = "/healthz"
+
+
+@asynccontextmanager
+async def member(name: str, port: int) -> AsyncIterator[None]:
+    """Run a backend that greets with its name, answers checks, and closes each socket with 1001 when it stops."""
+
+    async def greet(connection: ServerConnection) -> None:
+        await connection.send(name)
+        await connection.wait_closed()
+
+    def check(connection: ServerConnection, request: Request) -> Response | None:
+        return connection.respond(HTTPStatus.OK, "well\n") if request.path == HEALTHY else None
+
+    async with serve(greet, "127.0.0.1", port, process_request=check, ping_interval=None):
+        yield
+
+
+@pytest.fixture(scope="module", params=["upgrade", "ws"])
+def balanced(request: pytest.FixtureRequest) -> Iterator[tuple[Running, int, int]]:
+    """Run an Apache before two members, nobody behind it yet; with their ports."""
+    one, two = free_ports(2)
+    backends = f"['127.0.0.1:{one}', '127.0.0.1:{two}']"
+    description = f"websockets: [{{path: /ws/, origins: any, backend: {backends}, tunnel: {request.param}}}]\npages: null\n"
+    with running(description, backend=False) as stack:
+        yield stack, one, two
+        stack.allow(*OUT)  # checks go on after the last test
+
+
+OUT = (
+    "AH00957",  # connection refused
+    "AH01114",  # so no answer
+    "AH00959",  # the member is left out
+    "AH03301",  # a check failed, the member is out
+    "AH01171",  # it is tried again
+    "AH00951",
+)
+
+
+@asynccontextmanager
+async def sockets(stack: Running, count: int) -> AsyncIterator[list[str]]:
+    """Open so many sockets one after the other, hold them, and yield which member greeted each."""
+    async with AsyncExitStack() as held:
+        names = []
+        for _ in range(count):
+            socket = await held.enter_async_context(stack.websocket("/ws/"))
+            names.append(str(await socket.recv()))
+        yield names
+
+
+async def test_members_share_by_busyness(balanced: tuple[Running, int, int]) -> None:
+    """Open sockets are shared evenly."""
+    stack, one, two = balanced
+    stack.allow(*OUT)
+    async with member("one", one), member("two", two):
+        await both_up(stack)
+        async with sockets(stack, 10) as names:
+            assert (names.count("one"), names.count("two")) == (5, 5)
+    stack.check_log()
+
+
+async def both_up(stack: Running) -> None:
+    """Wait until either member is reached."""
+    async with asyncio.timeout(10 * SECOND):
+        while True:
+            async with sockets(stack, 2) as names:
+                if set(names) == {"one", "two"}:
+                    return
+
+
+async def test_member_that_stops_is_out_and_comes_back(balanced: tuple[Running, int, int]) -> None:
+    """While a member is down every handshake goes to the other at once; when it is back it gets its share."""
+    stack, one, two = balanced
+    stack.allow(*OUT)
+    async with member("one", one):
+        async with member("two", two):
+            await both_up(stack)
+        async with sockets(stack, 6) as names:
+            assert set(names) == {"one"}
+        async with member("two", two):
+            await both_up(stack)
+    assert shake(stack, "/ws/").status == 503
+    stack.check_log()
+
+
+@pytest.mark.parametrize("tunnel", ["upgrade", "ws"])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_unix_sockets(folder: Path, tunnel: str, count: int) -> None:
+    """One backend on a unix socket, or two, serve page and sockets as those on ports do."""
+    addresses = [f"unix:{folder}/{number}" for number in range(count)]
+    description = {
+        "websockets": [{"path": "/ws/", "backend": addresses, "tunnel": tunnel}],
+        "pages": {"proxy": addresses[0]},
+    }
+    with running(json.dumps(description)) as stack:
+        assert ask(stack, "/").status == 200
+        for _ in range(4):
+            async with stack.websocket("/ws/echo", origin=stack.url.rstrip("/")) as socket:
+                await socket.send("by file")
+                assert await socket.recv() == "by file"
