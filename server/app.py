@@ -190,6 +190,7 @@ class Backend:
             wire.peer,
             headers.get_all("X-Forwarded-For"),
             headers.get_all("X-Forwarded-Proto"),
+            headers.get_all("X-Forwarded-Host"),
         )
         tokens = ",".join(headers.get_all("Upgrade")).lower().split(",")
         path, _, query = request.path.partition("?")
@@ -207,7 +208,9 @@ class Backend:
         route = self.routes.get(path)
         if route is None:
             return HTTPStatus.NOT_FOUND, "No WebSocket here."
-        hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
+        # A rule in an .htaccess cannot keep the Host header; the name asked for is in X-Forwarded-Host then.
+        hosts = [wire.client.host] if wire.client.host else request.headers.get_all("Host")
+        origins = request.headers.get_all("Origin")
         if not passes(route.origins, tls=wire.client.tls, hosts=hosts, origins=origins):
             return HTTPStatus.FORBIDDEN, "This origin may not connect."
         if wire.has_body:

@@ -1,4 +1,4 @@
-"""Who the client is, and whether it came by TLS, when a proxy stands in between.
+"""Who the client is, whether it came by TLS and which host it asked for, when a proxy stands in between.
 
 Only a peer on this machine (loopback or a unix socket) is believed. Knows nothing of sockets or of requests.
 """
@@ -8,13 +8,19 @@ from typing import NamedTuple
 
 
 class Client(NamedTuple):
-    """The client's address as text (``unix`` where there is none) and whether it came by TLS."""
+    """The client's address as text (``unix`` where there is none), whether it came by TLS, and the host it asked for.
+
+    The host is empty where no proxy says: then it is the Host header's.
+    """
 
     address: str
     tls: bool
+    host: str = ""
 
 
-def client_of(peer: str | None, forwarded_for: list[str], forwarded_proto: list[str]) -> Client:
+def client_of(
+    peer: str | None, forwarded_for: list[str], forwarded_proto: list[str], forwarded_host: list[str]
+) -> Client:
     """Name the client behind a peer (its address; None: a unix socket) from the forwarding headers' values.
 
     The rightmost entry is what our own proxy saw; all to the left of it is the client's word.
@@ -24,7 +30,11 @@ def client_of(peer: str | None, forwarded_for: list[str], forwarded_proto: list[
         return Client(str(address or peer), tls=False)
     entry = _rightmost(forwarded_for)
     forwarded = _address(entry) or _address(_without_port(entry))
-    return Client(str(forwarded or address or "unix"), tls=_rightmost(forwarded_proto).lower() == "https")
+    return Client(
+        str(forwarded or address or "unix"),
+        tls=_rightmost(forwarded_proto).lower() == "https",
+        host=_rightmost(forwarded_host),
+    )
 
 
 def _rightmost(values: list[str]) -> str:

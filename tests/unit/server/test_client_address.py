@@ -27,11 +27,18 @@ from server.client_address import Client, client_of
 )
 def test_address(peer: str | None, forwarded: list[str], address: str) -> None:
     """Only a peer on this machine is believed, and only its rightmost entry."""
-    assert client_of(peer, forwarded, []).address == address
+    assert client_of(peer, forwarded, [], []).address == address
 
 
 def test_tls_is_the_word_of_a_trusted_peer_only() -> None:
     """X-Forwarded-Proto counts like X-Forwarded-For: rightmost, from this machine."""
-    assert client_of("127.0.0.1", [], ["http, HTTPS"]) == Client("127.0.0.1", tls=True)
-    assert client_of("127.0.0.1", [], ["https, http"]) == Client("127.0.0.1", tls=False)
-    assert client_of("198.51.100.7", [], ["https"]) == Client("198.51.100.7", tls=False)
+    assert client_of("127.0.0.1", [], ["http, HTTPS"], []) == Client("127.0.0.1", tls=True)
+    assert client_of("127.0.0.1", [], ["https, http"], []) == Client("127.0.0.1", tls=False)
+    assert client_of("198.51.100.7", [], ["https"], []) == Client("198.51.100.7", tls=False)
+
+
+def test_host_is_the_word_of_a_trusted_peer_only() -> None:
+    """X-Forwarded-Host counts like the others, so that `origins: same` works where a proxy changed Host."""
+    assert client_of("127.0.0.1", [], [], ["evil.example, chat.example.org"]).host == "chat.example.org"
+    assert client_of("127.0.0.1", [], [], []).host == ""
+    assert client_of("198.51.100.7", [], [], ["chat.example.org"]).host == ""
