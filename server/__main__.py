@@ -6,10 +6,12 @@ Exit status: 0 stopped as told, 1 it could not run, 2 the settings or the use ar
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import pwd
 import resource
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ with contextlib.suppress(ImportError):  # where it has no wheel, asyncio's own l
 
 log = logging.getLogger("server")
 SPARE_FILES = 256
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--user", metavar="NAME", help="run as this user once the sockets are bound (root only)"
+    )
+    made.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="stop when the process that started this one is gone (Linux)",
     )
     made.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     return made
@@ -67,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What the library tells at INFO, the lines of app.py tell better; at DEBUG it tells what people write.
     logging.getLogger("server.websockets").setLevel(logging.WARNING)
     try:
-        return _serve(settings, user)
+        return _serve(settings, user, parent=os.getppid() if options.exit_with_parent else None)
     except KeyboardInterrupt:  # before the event loop takes the signal
         return 0
     except ListenError as fault:
@@ -75,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _serve(settings: Settings, user: pwd.struct_passwd | None) -> int:
+def _serve(settings: Settings, user: pwd.struct_passwd | None, parent: int | None) -> int:
     _raise_file_limit(settings.connections)
     files = pages.load(chat_path(settings.sockets[0].public_path))
     listening = []
@@ -87,6 +95,8 @@ def _serve(settings: Settings, user: pwd.struct_passwd | None) -> int:
             os.setgroups([])
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
+        if parent:
+            _exit_with(parent)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(Backend(settings, files).run([sock for _, sock in listening]))
     finally:
@@ -94,6 +104,14 @@ def _serve(settings: Settings, user: pwd.struct_passwd | None) -> int:
             sock.close()
             release(address)
     return 0
+
+
+def _exit_with(parent: int) -> None:
+    """Have the kernel stop us with our parent; asked for after the change of user, which clears it (prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before we asked
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _user(name: str | None) -> pwd.struct_passwd | None:
