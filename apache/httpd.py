@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -33,6 +33,7 @@ _MODULE_FOLDERS = (
 )
 _START_SECONDS = 20.0
 _STOP_SECONDS = 15.0  # tunnels that ignore SIGTERM are killed by Apache itself after about 10
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -183,14 +184,15 @@ class Httpd:
         position = self.log.stat().st_size if self.log.exists() else 0
         with (self.directory / "logs" / "start.log").open("w+b") as output:
             # A session of its own, so that Ctrl-C reaches us alone and we stop things in order.
-            self._process = subprocess.Popen(
-                [*self._command(), "-DFOREGROUND"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
-            )
+            with stop_signals_held():
+                self._process = subprocess.Popen(
+                    [*self._command(), "-DFOREGROUND"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
+                )
             deadline = time.monotonic() + _START_SECONDS
             while not self._listens(pid_file):
                 ended = self._process.poll() is not None
@@ -333,7 +335,21 @@ def _group_name(gid: int) -> str:
     return grp.getgrgid(gid).gr_name
 
 
+@contextlib.contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """Keep what stops us waiting until a child just started is known, so that it is stopped too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def die_with_parent() -> None:
-    """Have the kernel stop Apache when we are killed (prctl(2), PR_SET_PDEATHSIG); elsewhere than on Linux do nothing."""
+    """Make a child that has just been forked ours: stop signals reach it, and the kernel stops it when we are killed.
+
+    Source: prctl(2), PR_SET_PDEATHSIG; elsewhere than on Linux nobody does it. Cleared when the child changes its user.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

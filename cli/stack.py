@@ -54,17 +54,19 @@ class Backend:
             str(self.environment),
             "--log-level",
             "warning",
+            "--exit-with-parent",
         ]
         if self.user:
             command += ["--user", self.user]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
-            preexec_fn=httpd.die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
-        )
+        with httpd.stop_signals_held():
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"},
+                preexec_fn=httpd.die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
+            )
         deadline = time.monotonic() + _READY_SECONDS
         while not accepts(self.address):
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -97,6 +97,9 @@ def _port(text: str) -> int:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
+    # Once is enough: a second one must not interrupt the stopping.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: None)
     raise _Stopped
 
 
