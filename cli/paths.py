@@ -6,6 +6,10 @@ Does not know what is kept there: each verb names its own folder below.
 import os
 from pathlib import Path
 
+from apache.values import file_path
+
+from .errors import UsageFault
+
 
 def state_directory() -> Path:
     """Return the user's folder for state, which need not exist yet.
@@ -14,3 +18,15 @@ def state_directory() -> Path:
     """
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     return (home if home.is_absolute() else Path.home() / ".local" / "state") / "wsfront"
+
+
+def plain_directory(directory: Path, option: str) -> Path:
+    """Return a folder's whole path, which Apache is to take as it is.
+
+    Raises:
+        UsageFault: some directive would expand it.
+    """
+    try:
+        return Path(file_path(str(directory.resolve())))
+    except ValueError as error:
+        raise UsageFault(f"{option}: {error}") from None
