@@ -1,6 +1,7 @@
 """The verb `render`: write Apache's files, and the backend's environment, from descriptions."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -8,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from apache import httpd, modules
-from apache.errors import ApacheError
+from apache.errors import ApacheError, HttpdError
 from apache.render import render
 from apache.target import Target
 from apache.target import read as read_target
 
 from .descriptions import add_site_option, read_sites
 from .errors import RunFault, UsageFault
-from .paths import state_directory
+from .paths import plain_directory, state_directory
 
 SUMMARY = "write Apache's files and the backend's environment from the descriptions"
 
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         target = _target(args)
         files = render(sites, target)
+    except HttpdError as error:
+        raise RunFault(str(error)) from None
     except ApacheError as error:
         raise UsageFault(str(error)) from None
     if args.out:
@@ -54,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write("\n")
     elif not args.out:
         for path, text in files.items():
-            sys.stdout.write(f"# ----- {path} -----\n{text}\n")
+            # As bytes: Apache reads UTF-8, whatever the locale of this terminal.
+            sys.stdout.buffer.write(f"# ----- {path} -----\n{text}\n".encode())
     return 0
 
 
@@ -63,7 +67,7 @@ def _target(args: argparse.Namespace) -> Target:
         target = read_target(args.target)
         return target.model_copy(update={"layout": args.layout})
     if args.layout == "private":
-        directory = args.out.resolve() if args.out else state_directory()
+        directory = plain_directory(args.out, "--out") if args.out else state_directory()
         return httpd.probe("private", directory=directory, https_port=8443, http_port=8080)
     return httpd.probe(args.layout)
 
@@ -75,10 +79,15 @@ def write_below(folder: Path, files: Mapping[str, str]) -> None:
         RunFault: the folder cannot be written to, or the disk is full; what was there stays.
     """
     prepared: list[tuple[Path, Path]] = []
+    made: list[Path] = []
     try:
         for name, text in files.items():
             final = folder / name
-            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
+            for parent in [path for path in reversed(final.parents) if not path.exists()]:
+                parent.mkdir()
+                made.append(parent)
             temporary = final.with_name(f".{final.name}.new")
             prepared.append((temporary, final))
             with temporary.open("w", encoding="utf-8") as file:
@@ -87,7 +96,7 @@ def write_below(folder: Path, files: Mapping[str, str]) -> None:
                 os.fsync(file.fileno())
         for temporary, final in prepared:
             temporary.replace(final)
-            sys.stderr.write(f"wrote {final}\n")
+        made.clear()
     except OSError as error:
         raise RunFault(
             f"{error.filename or folder}: cannot be written: {error.strerror}; make room or choose another --out"
@@ -95,3 +104,7 @@ def write_below(folder: Path, files: Mapping[str, str]) -> None:
     finally:
         for temporary, _ in prepared:
             temporary.unlink(missing_ok=True)
+        for parent in reversed(made):
+            parent.rmdir()
+    for _, final in prepared:
+        sys.stderr.write(f"wrote {final}\n")
