@@ -22,7 +22,7 @@ from certs.errors import CertsFault
 
 from .descriptions import add_site_option, read_sites
 from .errors import RunFault, UsageFault
-from .paths import state_directory
+from .paths import plain_directory, state_directory
 from .ports import require_free
 from .stack import Stack, address_of, handshake
 
@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     except (ApacheError, CertsFault) as error:
         raise RunFault(str(error)) from None
+    except BrokenPipeError:
+        raise  # nobody reads our output any more: the front door knows what that means
     except OSError as error:
         raise RunFault(
             f"{error.filename or args.dir}: {error.strerror}: make room, or choose another folder with --dir"
@@ -115,7 +117,7 @@ def _with_backend_port(sites: list[Site], port: int) -> list[Site]:
 @contextmanager
 def _own_directory(directory: Path) -> Iterator[Path]:
     """Hold a folder for this process alone; its path must be one that Apache takes as it is."""
-    resolved = directory.resolve()
+    resolved = plain_directory(directory, "--dir")
     resolved.mkdir(parents=True, exist_ok=True)
     with (resolved / "lock").open("a+") as file:
         try:
@@ -132,12 +134,19 @@ def _own_directory(directory: Path) -> Iterator[Path]:
 
 
 def _require_free_ports(args: argparse.Namespace, sites: list[Site]) -> None:
+    wanted = [("--http-port", args.http_port)]
     if any(site.tls.mode != "none" for site in sites):
-        require_free(args.https_port, "--https-port")
-    require_free(args.http_port, "--http-port")
-    if not args.no_backend:
-        for address in {address for site in sites for address in site.own_backend if address.port}:
-            require_free(address.port, "--backend-port")
+        wanted.insert(0, ("--https-port", args.https_port))
+    backends = {address.port for site in sites for address in site.own_backend if address.port}
+    wanted += [("--backend-port", port) for port in sorted(backends)]
+    seen: dict[int, str] = {}
+    for option, port in wanted:
+        if port in seen:
+            raise UsageFault(f"{seen[port]} and {option} are both {port}: each needs a port of its own")
+        seen[port] = option
+    for option, port in wanted:
+        if option != "--backend-port" or not args.no_backend:
+            require_free(port, option)
 
 
 def _tell(stack: Stack) -> None:
