@@ -1,6 +1,7 @@
 """The verb `check`: try descriptions on a real Apache, on free ports of its own, and leave nothing behind."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check and say what was seen; return 1 when something did not work."""
+    # As Ctrl-C: what has been started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sites = read_sites(args.site)
     say = sys.stdout.write
     for site in sites:
