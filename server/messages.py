@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 FRAME_MOST = 65_536
 REF_MOST = 64
 ROOM_MOST = 64
-COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
+COLOR = re.compile(r"#?[0-9A-Za-z]{1,31}")
 # Marks that turn the direction of all the text behind them: https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters
 BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 PALETTE = (
@@ -203,11 +203,14 @@ def checked_message(message: str, ref: str | None = None) -> str:
 
 
 def checked_color(color: str | None, name: str, ref: str | None = None) -> str:
-    """Refuse a colour that is not ``#rrggbb``; derive a missing one from the name."""
+    """Refuse a colour that is no hex number or name of a colour; derive a missing one from the name.
+
+    Simple clients write ``#7c3aed``, ``7C3AED`` and ``red``; who shows it must know what it can show.
+    """
     if color is None:
         return color_of(name)
     if not COLOR.fullmatch(color):
-        raise Refusal("bad-field", "A colour is written #rrggbb.", ref)
+        raise Refusal("bad-field", "A colour is written #rrggbb, or as a name.", ref)
     return color
 
 

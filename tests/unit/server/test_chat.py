@@ -222,7 +222,7 @@ async def test_came_and_went_between(start: Start, monkeypatch: pytest.MonkeyPat
         ('{"type":"usermsg","name":"a"}', "bad-field"),
         ('{"type":"usermsg","message":"a"}', "bad-field"),
         ('{"type":"usermsg","name":"a","message":""}', "bad-field"),
-        ('{"type":"usermsg","name":"a","message":"x","color":"red"}', "bad-field"),
+        ('{"type":"usermsg","name":"a","message":"x","color":"red;"}', "bad-field"),
         ('{"type":"join","name":"a\\u202eb"}', "bad-field"),
         ('{"type":"join","name":"a","room":""}', "bad-field"),
         (json.dumps({"type": "usermsg", "name": "a", "message": "x" * 2001}), "too-long"),

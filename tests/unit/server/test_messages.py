@@ -154,9 +154,15 @@ def test_long_name() -> None:
     assert told.value.code == "too-long"
 
 
-@pytest.mark.parametrize("color", ["red", "#fff", "7c3aed", "#7c3aed ", "#7c3aeg", "#7c3aed;x", ""])
+@pytest.mark.parametrize("color", ["#7c3aed", "#fff", "007AFF", "red"])
+def test_color_as_simple_clients_write_it(color: str) -> None:
+    """A hex number, with or without its sign, and a name are passed on as they are."""
+    assert checked_color(color, "a") == color
+
+
+@pytest.mark.parametrize("color", ["#7c3aed ", "url(x)", "#7c3aed;x", "rgb(0,0,0)", "a" * 33, "#", ""])
 def test_bad_color(color: str) -> None:
-    """A colour that is not #rrggbb is bad-field."""
+    """A colour that is neither a hex number nor a name is bad-field."""
     with pytest.raises(Refusal) as told:
         checked_color(color, "a")
     assert told.value.code == "bad-field"
