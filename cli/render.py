@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write below this folder (default: print)")
     parser.add_argument(
         "--layout",
-        choices=["debian", "include", "private"],
+        choices=["debian", "include", "private", "htaccess"],
         default="debian",
         help="which files (default: %(default)s)",
     )
