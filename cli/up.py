@@ -11,6 +11,7 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,7 +189,7 @@ def _shake_hands(stack: Stack, *, wait: bool) -> None:
                         f"waiting for a WebSocket server at {', '.join(websocket.backend)}: {words}\n"
                     )
                     told = True
-                signal.sigtimedwait([], _RETRY_SECONDS)
+                time.sleep(_RETRY_SECONDS)
 
 
 def _watch(stack: Stack) -> None:
