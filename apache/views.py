@@ -183,7 +183,16 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
         else [],
         parameters=Quoted(" lbmethod=bybusyness" if balancer else parameters),
         origins_test=origins.expression(socket.origins, tls=site.tls.mode != "none"),
+        inner=_inner(site, socket),
     )
+
+
+def _inner(site: Site, socket: WebSocket) -> Quoted | None:
+    """Return a pattern (PCRE) for the paths below a socket's that are sockets of their own, with rules of their own."""
+    outer = socket.path.rstrip("/") + "/"
+    paths = [other.path for other in site.websockets if other is not socket and other.path.startswith(outer)]
+    forms = [pattern(path) if path.endswith("/") else Quoted(f"{pattern(path)}(?:/|$)") for path in paths]
+    return Quoted(f"^(?:{'|'.join(forms)})") if forms else None
 
 
 def _health(socket: WebSocket, address: Address) -> str:

@@ -9,9 +9,9 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tests.stacks import Running
+from apache.site import Site
 from tests.waiting import SECOND
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
@@ -24,6 +24,14 @@ class Answer:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
+
+
+class Front(Protocol):
+    """Say where an Apache is: on loopback, by TLS or plain as its site has it."""
+
+    https_port: int
+    http_port: int
+    site: Site
 
 
 class Line:
@@ -85,12 +93,12 @@ class Line:
 
 @contextmanager
 def line(
-    stack: Running, *, plain: bool | None = None, name: str = "", source: str = "127.0.0.1"
+    stack: Front, *, plain: bool | None = None, name: str = "", source: str = "127.0.0.1"
 ) -> Iterator[Line]:
-    """Open a connection to a stack, and close it.
+    """Open a connection to an Apache, and close it.
 
     Args:
-        stack: whose Apache is meant.
+        stack: the Apache that is meant.
         plain: to the port for plain HTTP; default: where the first site is.
         name: sent in TLS and in Host; none: only `localhost` in Host, so that Host alone chooses.
         source: the loopback address to come from.
@@ -111,7 +119,7 @@ def line(
 
 
 def ask(
-    stack: Running,
+    stack: Front,
     path: str,
     *headers: str,
     plain: bool | None = None,
@@ -125,7 +133,7 @@ def ask(
 
 
 def shake(
-    stack: Running,
+    stack: Front,
     path: str,
     *headers: str,
     plain: bool | None = None,

@@ -189,3 +189,32 @@ def test_two_upgrade_headers_are_no_way_in(stack: Running, seen: list[Request]) 
     assert same(stack, FOREIGN, "Upgrade: h2c").status != 101
     assert same(stack, FOREIGN, "Upgrade: websocket", upgrade="h2c").status != 101
     assert upgrades(seen) == []
+
+
+@pytest.mark.parametrize("tunnel", ["upgrade", "ws"])
+def test_longest_path_decides(tunnel: str) -> None:
+    """Where paths lie in one another, the rule of the longest that matches is the only one."""
+    policies = {"/": ["https://a.example"], "/open/": "any", "/open/own": ["https://b.example"]}
+    sockets = [{"path": path, "origins": origins, "tunnel": tunnel} for path, origins in policies.items()]
+    with (
+        running(json.dumps({"websockets": sockets}), backend=False) as stack,
+        scripted(stack.backend_port),
+    ):
+        stack.allow(DENIED)
+        for path, origin, status in (
+            ("/", "https://a.example", 101),
+            ("/", "https://b.example", 403),
+            ("/x", "https://b.example", 403),
+            ("/openx", "https://b.example", 403),
+            ("/open/", "https://b.example", 101),
+            ("/open/x", "https://a.example", 101),
+            ("/open/own", "https://b.example", 101),
+            ("/open/own/x", "https://b.example", 101),
+            ("/open/own", "https://a.example", 403),
+            ("/open/own/x", "https://a.example", 403),
+            ("/open/ownx", "https://a.example", 101),
+            ("/open/x/../own", "https://a.example", 403),
+            ("/o%70en/own", "https://a.example", 403),
+            ("//open//own", "https://a.example", 403),
+        ):
+            assert shake(stack, path, f"Origin: {origin}").status == status, (path, origin)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.exceptions import ConnectionClosedError
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.typing import Subprotocol
 
@@ -328,20 +328,22 @@ async def test_two_names_on_one_server(folder: Path) -> None:
                 assert await socket.recv() == name
 
 
-async def test_socket_and_page_of_different_backends(front: Running) -> None:
-    """Sockets of another path and another backend stay apart from ours on the same name."""
-    with running(
-        "websockets:\n- {path: /ws/}\n"
-        f"- {{path: /other/, backend: 127.0.0.1:{front.backend_port}, tunnel: ws}}\n"
-    ) as stack:
+@pytest.mark.parametrize("pages", ["proxy: 127.0.0.1:8888", "root: {folder}"])
+@pytest.mark.parametrize("outer", ["/", "/ws/"])
+async def test_backends_of_nested_paths(front: Running, folder: Path, pages: str, outer: str) -> None:
+    """A socket whose path lies in another's has its own backend, and the outer one keeps the rest."""
+    sockets = [
+        {"path": outer},
+        {"path": "/ws/other/", "backend": f"127.0.0.1:{front.backend_port}", "tunnel": "ws"},
+    ]
+    text = f"websockets: {json.dumps(sockets)}\npages: {{{pages.format(folder=folder)}}}\n"
 
-        async def greet(connection: ServerConnection) -> None:
-            await connection.send("from the other")
+    async def greet(connection: ServerConnection) -> None:
+        await connection.send("from the other")
 
-        async with behind(front, greet), stack.websocket("/other/") as socket:
+    with running(text) as stack:
+        async with behind(front, greet), stack.websocket("/ws/other/") as socket:
             assert await socket.recv() == "from the other"
-        async with stack.websocket("/ws/echo") as socket:
+        async with stack.websocket(f"{outer}echo") as socket:
             await socket.send("ours")
             assert await socket.recv() == "ours"
-        with pytest.raises(ConnectionClosed):
-            await socket.recv()
