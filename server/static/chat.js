@@ -258,7 +258,7 @@ function pump() {
       pumping = setTimeout(pump, wait * SECOND);
       return;
     }
-    transmit({ type: "usermsg", message: entry.text, ref: entry.ref });
+    transmit({ type: "usermsg", message: entry.text, ref: entry.ref }, entry);
     mark(entry, "sending");
   }
 }
@@ -308,11 +308,9 @@ function settle(entry, line) {
   if (first !== entry.item) place(entry.item); // it overtook one that has to wait
 }
 
-/** Answer an error of the server. @param {{code: string, message: string, retry_after?: number, ref?: string}} error */
-function answer({ code, message, retry_after = 1, ref }) {
+/** Deal with an error. @param {{code: string, message: string, retry_after?: number}} error @param {Outgoing|null} [entry] what caused it */
+function failed({ code, message, retry_after = 1 }, entry) {
   const wait = code === "rate-limited";
-  // A frame that came too early is not read, so its error may lack the ref; answers keep the order of what was sent.
-  const entry = outbox.find((other) => other.ref === ref || (wait && !ref && other.state === "sending"));
   if (entry) mark(entry, wait ? "waiting" : "failed", message);
   if (!wait && !entry) notice(message);
   if (!joined && socket) lost(socket, 1013); // the join itself was refused: the room is full
@@ -401,6 +399,7 @@ const address = socketAddress(declared, location.href, room);
 let socket = /** @type {WebSocket|null} */ (null);
 let joined = false;
 let attempt = 0;
+let flight = /** @type {(Outgoing|null)[]} */ ([]); // what was sent and not answered, null for what is no message of ours
 const timers = { stable: 0, ping: 0, patience: 0, retry: 0, countdown: 0 };
 
 /** Show the connection's state; words are announced, so they change only with the news. @param {string} state @param {string} [words] */
@@ -417,6 +416,7 @@ function connect() {
   say("connecting");
   $("countdown").textContent = "Trying now.";
   const fresh = (socket = new WebSocket(address));
+  flight = [];
   timers.patience = setTimeout(() => lost(fresh, 1006), HANDSHAKE);
   fresh.onopen = () => {
     transmit({ type: "join", ...you });
@@ -433,8 +433,11 @@ function stopTimers() {
   for (const timer of Object.values(timers)) clearTimeout(timer);
 }
 
-/** Send a message on the connection. @param {object} message */
-const transmit = (message) => socket?.send(JSON.stringify(message));
+/** Send a message on the connection. @param {object} message @param {Outgoing|null} [entry] whose fate the answer decides */
+function transmit(message, entry = null) {
+  flight.push(entry);
+  socket?.send(JSON.stringify(message));
+}
 
 /** Ask for a sign of life: a dead network closes nothing by itself. */
 function probe() {
@@ -450,8 +453,11 @@ function probe() {
 function hear(from, message) {
   if (from !== socket) return;
   clearTimeout(timers.patience);
-  const concerns = { usermsg: receive, welcome: welcomed, presence, error: answer };
-  if (Object.hasOwn(concerns, message.type)) concerns[/** @type {keyof typeof concerns} */ (message.type)](message);
+  // Whatever we send has one answer, in order: so an error needs no ref, and one about a frame that came too early has none.
+  const answers = message.type !== "presence" && (message.type !== "usermsg" || message.ref !== undefined);
+  const entry = answers ? flight.shift() : null;
+  const concerns = { usermsg: receive, welcome: welcomed, presence, error: failed };
+  if (Object.hasOwn(concerns, message.type)) concerns[/** @type {keyof typeof concerns} */ (message.type)](message, entry);
 }
 
 /** Give a connection up and plan the next. @param {WebSocket} ended @param {number} code @param {string} [reason] */

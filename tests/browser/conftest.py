@@ -123,7 +123,7 @@ async def visit(browser: Browser, site: Site, room: str) -> AsyncIterator[Visit]
             complaints.append(f"{message.type}: {message.text}")
 
     async def opened(
-        name: str, prepare: Callable[[Page], Awaitable[None]] | None = None, **context: Any
+        name: str, prepare: Callable[[Page], Awaitable[object]] | None = None, **context: Any
     ) -> Page:
         contexts.append(await browser.new_context(ignore_https_errors=True, **context))
         page = await contexts[-1].new_page()
