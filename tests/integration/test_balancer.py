@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from asyncio import Event
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
@@ -22,18 +23,20 @@ HEALTHY = "/healthz"
 
 
 @asynccontextmanager
-async def member(name: str, port: int) -> AsyncIterator[None]:
-    """Run a backend that greets with its name, answers checks, and closes each socket with 1001 when it stops."""
+async def member(name: str, port: int) -> AsyncIterator[Event]:
+    """Run a backend that greets with its name and answers checks; what it yields, once set, makes it ill."""
+    ill = Event()
 
     async def greet(connection: ServerConnection) -> None:
         await connection.send(name)
         await connection.wait_closed()
 
     def check(connection: ServerConnection, request: Request) -> Response | None:
-        return connection.respond(HTTPStatus.OK, "well\n") if request.path == HEALTHY else None
+        status = HTTPStatus.SERVICE_UNAVAILABLE if ill.is_set() else HTTPStatus.OK
+        return connection.respond(status, "") if request.path == HEALTHY else None
 
     async with serve(greet, "127.0.0.1", port, process_request=check, ping_interval=None):
-        yield
+        yield ill
 
 
 @pytest.fixture(scope="module", params=["upgrade", "ws"])
@@ -81,10 +84,15 @@ async def test_members_share_by_busyness(balanced: tuple[Running, int, int]) -> 
 
 async def both_up(stack: Running) -> None:
     """Wait until either member is reached."""
-    async with asyncio.timeout(10 * SECOND):
+    await reached(stack, {"one", "two"})
+
+
+async def reached(stack: Running, members: set[str]) -> None:
+    """Wait until sockets go to these members alone."""
+    async with asyncio.timeout(15 * SECOND):
         while True:
             async with sockets(stack, 2) as names:
-                if set(names) == {"one", "two"}:
+                if set(names) == members:
                     return
 
 
@@ -100,6 +108,21 @@ async def test_member_that_stops_is_out_and_comes_back(balanced: tuple[Running, 
         async with member("two", two):
             await both_up(stack)
     assert shake(stack, "/ws/").status == 503
+    stack.check_log()
+
+
+async def test_member_that_is_ill_is_spared(balanced: tuple[Running, int, int]) -> None:
+    """A member that answers its check with 503, as ours does while it drains, gets no sockets until it is well."""
+    stack, one, two = balanced
+    stack.allow(*OUT)
+    async with member("one", one), member("two", two) as ill:
+        await both_up(stack)
+        ill.set()
+        await reached(stack, {"one"})
+        async with sockets(stack, 4) as names:
+            assert set(names) == {"one"}
+        ill.clear()
+        await both_up(stack)
     stack.check_log()
 
 
