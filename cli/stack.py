@@ -3,6 +3,7 @@
 Knows how the three halves meet: certificates from certs, files and Apache from apache, the backend as a process of its own.
 """
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -209,10 +210,6 @@ def handshake(stack: Stack, site: Site, websocket: WebSocket) -> str | None:
     Returns:
         None once a real upgrade went through; else a few words on what came instead.
     """
-    from websockets.exceptions import InvalidStatus, WebSocketException  # noqa: PLC0415 (not every verb shakes hands)
-    from websockets.sync.client import connect  # noqa: PLC0415
-    from websockets.typing import Origin  # noqa: PLC0415
-
     page = address_of(site, stack.target, site.server_name).rstrip("/")
     origin = (
         {"same": page, "any": None}[websocket.origins]
@@ -220,12 +217,25 @@ def handshake(stack: Stack, site: Site, websocket: WebSocket) -> str | None:
         else websocket.origins[0]
     )
     port = stack.target.http_port if site.tls.mode == "none" else stack.target.https_port
+    url = page.replace("http", "ws", 1) + websocket.path
+    return asyncio.run(_handshake(url, port, origin, stack.client_context(site)))
+
+
+async def _handshake(url: str, port: int, origin: str | None, context: ssl.SSLContext | None) -> str | None:
+    # Not websockets.sync: its two threads share a TLS connection, which before Python 3.13.1 loses data now and then
+    # (https://github.com/python/cpython/issues/124984).
+    from websockets.asyncio.client import connect  # noqa: PLC0415 (not every verb shakes hands)
+    from websockets.exceptions import InvalidStatus, WebSocketException  # noqa: PLC0415
+    from websockets.typing import Origin  # noqa: PLC0415
+
     try:
-        with connect(
-            page.replace("http", "ws", 1) + websocket.path,
-            sock=socket.create_connection(("127.0.0.1", port), timeout=_HANDSHAKE_SECONDS),
-            ssl=stack.client_context(site),
+        async with connect(
+            url,
+            host="127.0.0.1",
+            port=port,
+            ssl=context,
             origin=Origin(origin) if origin else None,
+            proxy=None,
             open_timeout=_HANDSHAKE_SECONDS,
             close_timeout=_HANDSHAKE_SECONDS,
         ):

@@ -32,8 +32,8 @@ _RETRY_SECONDS = 0.5
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class _Stopped(BaseException):
-    """Somebody asked us to stop."""
+class _Stopped(KeyboardInterrupt):
+    """Somebody asked us to stop; of a kind that passes through an event loop."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
