@@ -1,6 +1,7 @@
 """The verb `render`: write Apache's files, and the backend's environment, from descriptions."""
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -103,8 +104,10 @@ def write_below(folder: Path, files: Mapping[str, str]) -> None:
         ) from None
     finally:
         for temporary, _ in prepared:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         for parent in reversed(made):
-            parent.rmdir()
+            with contextlib.suppress(OSError):
+                parent.rmdir()
     for _, final in prepared:
         sys.stderr.write(f"wrote {final}\n")
