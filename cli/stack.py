@@ -222,8 +222,8 @@ def handshake(stack: Stack, site: Site, websocket: WebSocket) -> str | None:
 
 
 async def _handshake(url: str, port: int, origin: str | None, context: ssl.SSLContext | None) -> str | None:
-    # Not websockets.sync: its two threads share a TLS connection, which before Python 3.13.1 loses data now and then
-    # (https://github.com/python/cpython/issues/124984).
+    # Not websockets.sync: its two threads would share one TLS connection, which OpenSSL is not made for: one handshake in a
+    # hundred hung on a busy machine (https://github.com/python/cpython/issues/151508).
     from websockets.asyncio.client import connect  # noqa: PLC0415 (not every verb shakes hands)
     from websockets.exceptions import InvalidStatus, WebSocketException  # noqa: PLC0415
     from websockets.typing import Origin  # noqa: PLC0415
