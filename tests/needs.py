@@ -35,6 +35,7 @@ NEEDS = {
         ("--version",),
         "apt-get install chromium, on Ubuntu snap install chromium",
     ),
+    "mounts": Need(("unshare",), ("-m", "echo", "mount namespaces"), "run as root, on Linux with unshare(1)"),
     "node": Need(
         ("node",),
         ("-p", "`Node ${process.version}, ws ${require('ws/package.json').version}`"),
