@@ -5,20 +5,18 @@ Tests know the site only by its address and by stopping and starting its backend
 
 import json
 import os
-import subprocess
-import sys
-import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from socket import create_server
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
+from cli.stack import Backend
 from tests import needs, waiting
+from tests.stacks import Running, running
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = [
@@ -37,52 +35,33 @@ expect.set_options(timeout=PATIENCE)
 
 
 class Site:
-    """The chat as a browser sees it."""
+    """The chat as a browser sees it: over wss, through a real Apache."""
 
-    def __init__(self) -> None:
-        with create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self.backend: subprocess.Popen[bytes] | None = None
-
-    def start_backend(self) -> None:
-        """Start the backend and wait until it answers."""
-        command = [
-            sys.executable,
-            "-m",
-            "server",
-            "--listen",
-            f"127.0.0.1:{self.port}",
-            "--log-level",
-            "error",
-        ]
-        self.backend = subprocess.Popen(command, cwd=ROOT)
-        waiting.until(self._answers, 20)
-
-    def _answers(self) -> bool:
-        assert self.backend is not None
-        assert self.backend.poll() is None, "the backend ended at once"
-        try:
-            urllib.request.urlopen(self.url).close()  # noqa: S310  # the address is our own
-        except OSError:
-            return False
-        return True
+    def __init__(self, running: Running) -> None:
+        self.url = running.url
+        self._running = running
 
     def stop_backend(self) -> None:
         """Stop the backend and wait until it is gone."""
-        if self.backend is not None:
-            self.backend.terminate()
-            self.backend.wait(20)
-            self.backend = None
+        # AH00957 and AH01114: nobody listens there, which Apache answers with 503.
+        self._running.allow("AH00957", "AH01114")
+        self._backend.stop()
+
+    def start_backend(self) -> None:
+        """Start the backend and wait until it answers."""
+        self._backend.start()
+
+    @property
+    def _backend(self) -> Backend:
+        assert self._running.stack.backend is not None
+        return self._running.stack.backend
 
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """Run the site."""
-    running = Site()
-    running.start_backend()
-    yield running
-    running.stop_backend()
+    """Run the site: the plain case, no description at all."""
+    with running() as instance:
+        yield Site(instance)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from playwright.async_api import Page, WebSocketRoute, expect
 
 from .conftest import Site, Visit
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser")]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser", "apache")]
 
 
 class Tap:

@@ -1,15 +1,15 @@
 """The page itself: keyboard, screen reader, sizes, themes, and pictures to look at."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
+import axe_playwright_python  # type: ignore[import-untyped]  # wanted for its script alone
 import pytest
 from playwright.async_api import Page, expect
 
 from .conftest import Site, Visit
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser")]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser", "apache")]
 
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SMALL: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 568}}
@@ -140,10 +140,7 @@ async def test_themes_in_pictures(
 @pytest.mark.parametrize(("size", "theme"), [(PHONE, "dark"), (WIDE, "light")], ids=["phone", "wide"])
 async def test_axe_finds_nothing(visit: Visit, size: dict[str, Any], theme: Literal["light", "dark"]) -> None:
     """The accessibility rules of axe-core find no fault in a conversation, with the panel open."""
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("needs the Python package axe-playwright-python")
-    script = (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text()
+    script = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
     ada = await visit("Ada", color_scheme=theme, reduced_motion="reduce", **size)
     await talk(ada)
     if size is PHONE:

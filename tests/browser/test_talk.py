@@ -9,7 +9,7 @@ from playwright.async_api import Page, WebSocketRoute, expect
 
 from .conftest import Visit
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser")]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser", "apache")]
 
 
 async def say(page: Page, text: str) -> None:
