@@ -34,6 +34,7 @@ _MODULE_FOLDERS = (
 _START_SECONDS = 20.0
 _STOP_SECONDS = 3.0  # a tunnel whose client is silent ignores SIGTERM, and Apache itself waits 10 s for it
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_KILL_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -238,7 +239,11 @@ class Httpd:
             process.kill()
             process.wait()
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            # Until the last child is gone, it holds our ports.
+            end = time.monotonic() + _KILL_SECONDS
+            while time.monotonic() < end:
+                os.killpg(process.pid, signal.SIGKILL)
+                time.sleep(0.005)
 
     def __enter__(self) -> Self:
         self.start()

@@ -86,10 +86,11 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
                 with stack:
                     instance = Running(stack, backend_port)
                     yield instance
-                    instance.check_log()
-                    return
             except (HttpdError, RunFault) as error:
                 if "in use" not in str(error) or attempt + 1 == _TRIES:
                     raise
+            else:
+                instance.check_log()  # once all is stopped, which has its own ways to go wrong
+                return
     finally:
         shutil.rmtree(folder)
