@@ -13,11 +13,13 @@ BEGIN, END = b"# BEGIN wsfront", b"# END wsfront"
 _BOM = b"\xef\xbb\xbf"
 _DIGEST_LENGTH = 16
 
-# The rule that people copy: a RewriteRule to a ws:// URL by [P], and the conditions right before it.
-_COPIED = re.compile(rb"[ \t]*RewriteRule[ \t]+\S+[ \t]+\"?(?:unix:[^ \t|]*\|)?wss?://", re.IGNORECASE)
-_CONDITION = re.compile(rb"[ \t]*RewriteCond[ \t]", re.IGNORECASE)
-_OFF = re.compile(rb"[ \t]*RewriteEngine[ \t]+\"?off\b", re.IGNORECASE)
-_LINES = re.compile(rb"[^\n]*\n|[^\n]+\Z")
+_ENDING = re.compile(rb"(?<!\\)(?<!\\\r)\n")
+_WORD = re.compile(rb"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\S+")
+_TUNNEL = re.compile(rb"(?:unix:[^|]*\|)?wss?://", re.IGNORECASE)
+_UPGRADE = re.compile(rb"%\{http:(?:upgrade|connection)\}", re.IGNORECASE)
+# Patterns that only an upgrade passes; `!websocket` and `^$` are for what is none, and are the pages' business.
+_ASKED = re.compile(rb"[^!]*(?:ocket|pgrade).*|\^?\.\+?|!\^\$|!=(?:\"\")?", re.IGNORECASE | re.DOTALL)
+_EXPRESSION = re.compile(rb"[^!|]*(?:ocket|pgrade)[^!|]*", re.IGNORECASE)
 
 
 class BlockError(ApacheError):
@@ -68,22 +70,96 @@ def remove(content: bytes) -> bytes:
 
 
 def without_copied(content: bytes) -> bytes:
-    """Return the content without copied rules that tunnel WebSockets, and their conditions; our own block stays."""
+    """Return the content without copied rules that tunnel WebSockets, and their conditions; our own block stays.
+
+    Such a rule leads to a ws:// URL, or proxies ([P]) upgrades alone: its conditions or an enclosing <If> ask for one.
+    A proxy rule for anything else stays, and so does what is commented out.
+
+    Raises:
+        BlockError: rules skip or chain others, so that none can go without changing what the rest means.
+    """
     found = _find(content)
-    lines, kept, position = _LINES.findall(content), [], 0
-    conditions: list[bytes] = []
-    for line in lines:
-        ours = found is not None and found.start <= position < found.end
-        position += len(line)
-        if not ours and _CONDITION.match(line):
+    spans: list[tuple[int, int]] = []
+    conditions: list[_Line] = []
+    sections: list[bool] = []
+    counted = False
+    for line in _lines(content):
+        if found and found.start <= line.start < found.end:
+            continue
+        if line.name == b"rewritecond":
             conditions.append(line)
-            continue
-        if not ours and _COPIED.match(line):
+        elif line.name in {b"<if", b"<elseif"}:
+            sections.append(_asks_for_upgrade(b"expr", line.text))
+        elif line.name in {b"</if>", b"</elseif>"}:
+            del sections[-1:]
+        elif line.name == b"rewriterule":
+            flags = {
+                flag.partition(b"=")[0].strip() for flag in line.word(3).lower().strip(b"[]").split(b",")
+            }
+            counted = counted or bool(flags & {b"s", b"skip", b"c", b"chain"})
+            guarded = any(sections) or _only_upgrades(conditions)
+            if _TUNNEL.match(line.word(2)) or (guarded and flags & {b"p", b"proxy"}):
+                spans += [(each.start, each.end) for each in (*conditions, line)]
             conditions.clear()
-            continue
-        kept += [*conditions, line]
-        conditions.clear()
-    return b"".join([*kept, *conditions])
+    if spans and counted:
+        raise BlockError(
+            "has a rule that tunnels WebSockets among rules that skip or chain others ([S], [C]): take it out by hand"
+        )
+    for start, end in reversed(spans):
+        content = content[:start] + content[end:]
+    return content
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Hold one directive as Apache reads it, continued lines joined, and where it stands."""
+
+    start: int
+    end: int
+    text: bytes
+    words: tuple[bytes, ...]
+
+    @property
+    def name(self) -> bytes:
+        return self.word(0).lower()
+
+    def word(self, number: int) -> bytes:
+        return self.words[number] if number < len(self.words) else b""
+
+
+def _lines(content: bytes) -> list[_Line]:
+    """Split into directives; a line that ends in a backslash goes on in the next, be it a comment (ap_cfg_getline)."""
+    start = len(_BOM) if content.startswith(_BOM) else 0
+    ends = [*(match.end() for match in _ENDING.finditer(content, start)), len(content)]
+    lines = []
+    for end in ends:
+        text = re.sub(rb"\\\r?\n", b"", content[start:end])
+        words = tuple(
+            word[1:-1] if len(word) > 1 and word[:1] in b"\"'" and word[-1:] == word[:1] else word
+            for word in _WORD.findall(text)
+        )
+        lines.append(_Line(start, end, text, words))
+        start = end
+    return lines
+
+
+def _asks_for_upgrade(test: bytes, pattern: bytes) -> bool:
+    if test.lower() == b"expr":
+        rest, count = _UPGRADE.subn(b"", pattern)
+        return bool(count and _EXPRESSION.fullmatch(rest))
+    return bool(_UPGRADE.search(test) and _ASKED.fullmatch(pattern))
+
+
+def _only_upgrades(conditions: list[_Line]) -> bool:
+    """Tell whether conditions let upgrades alone pass: one of them asks for it, with all that it is or-ed with."""
+    alternatives: list[bool] = []
+    for condition in conditions:
+        alternatives.append(_asks_for_upgrade(condition.word(1), condition.word(2)))
+        if not {b"or", b"ornext"} & set(condition.word(3).lower().strip(b"[]").split(b",")):
+            if all(alternatives):
+                return True
+            alternatives.clear()
+    return False
 
 
 def _block(rules: str, newline: bytes) -> bytes:
@@ -134,8 +210,14 @@ def _require_text(content: bytes) -> None:
 
 
 def _require_engine(content: bytes) -> None:
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if _OFF.match(line):
-            raise BlockError(
-                f"has `RewriteEngine Off` in line {number}, which would switch the rules off too: take it out first"
-            )
+    """Refuse where our `RewriteEngine On` would be undone by a later line, or would wake rules that sleep."""
+    engines = [line for line in _lines(content) if line.name == b"rewriteengine"]
+    if engines and engines[-1].word(1).lower() == b"off":
+        number = content.count(b"\n", 0, engines[-1].start) + 1
+        raise BlockError(
+            f"has `RewriteEngine Off` in line {number}, which would switch the rules off too: take it out first"
+        )
+    if not engines and any(line.name == b"rewriterule" for line in _lines(content)):
+        raise BlockError(
+            "has rewrite rules but no `RewriteEngine On`, so they may be asleep and would wake: add that line, or take them out"
+        )

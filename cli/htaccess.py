@@ -6,6 +6,7 @@ Does not know what the rules say (`apache/` does); it changes one file, whole or
 import argparse
 import difflib
 import os
+import re
 import shutil
 import stat
 import sys
@@ -53,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
             after = block.remove(before)
         else:
             clean = block.without_copied(before)
-            after = block.insert(clean if args.replace else before, _rules(args))
+            after = block.insert(clean, _rules(args))
             if clean != before and not args.replace:
-                _offer(args.into, before, block.insert(clean, _rules(args)))
+                _offer(args.into, before, after)
     except block.BlockError as error:
         raise UsageFault(f"{args.into}: {error}") from None
     if after == before and args.into.exists():
@@ -97,7 +98,9 @@ def _read(path: Path, *, missing_is_empty: bool) -> bytes:
             raise UsageFault(f"{path}: is read-only: make it writable first, `chmod u+w {path}`")
         return path.read_bytes()
     except FileNotFoundError:
-        if missing_is_empty and path.parent.is_dir():
+        if not path.parent.is_dir():
+            raise UsageFault(f"{path.parent}: there is no such folder") from None
+        if missing_is_empty:
             return b""
         raise UsageFault(f"{path}: there is no such file") from None
     except OSError as error:
@@ -106,32 +109,58 @@ def _read(path: Path, *, missing_is_empty: bool) -> bytes:
 
 def _offer(path: Path, before: bytes, after: bytes) -> None:
     """Show what --replace would do, and stop."""
-    lines = difflib.unified_diff(
-        before.decode(errors="replace").splitlines(keepends=True),
-        after.decode(errors="replace").splitlines(keepends=True),
-        str(path),
-        f"{path} with --replace",
+    name = os.fsencode(path).decode(errors="replace")
+    lines = difflib.unified_diff(_text_lines(before), _text_lines(after), name, f"{name} with --replace")
+    sys.stdout.writelines(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
     )
-    sys.stdout.writelines(line if line.endswith("\n") else f"{line}\n" for line in lines)
     raise RunFault(
         f"{path}: has a rule copied from elsewhere that tunnels upgrades unchecked: nothing was changed; --replace does what is shown"
     )
 
 
+def _text_lines(content: bytes) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", content.decode(errors="replace"))
+
+
 def _replace(path: Path, before: bytes, after: bytes) -> None:
-    """Put the new content in place, whole or not at all, with the old one kept beside it."""
-    new = not path.exists()
+    """Put the new content in place, whole or not at all, with the old one kept beside it.
+
+    Both are on the disk before either gets its name, so that a full disk leaves no trace.
+    """
+    like = path.stat() if path.exists() else None
+    # What begins with .ht is what a server is told to serve to nobody, whatever the file itself is called.
+    hidden = path.name if path.name.startswith(".ht") else f".ht{path.name}"
+    backup = path.with_name(hidden + _BACKUP)
+    first = not backup.exists()
+    staged: list[Path] = []
     try:
-        if not new:
-            _write(path.with_name(path.name + _BACKUP), before, like=path)
-        _write(path, after, like=None if new else path)
+        staged.append(_stage(path, hidden, after, like))
+        if like:
+            staged.append(_stage(path, hidden, before, like))
+            staged[1].replace(backup)
+        try:
+            staged[0].replace(path)
+        except OSError:
+            if like and first:
+                backup.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise UsageFault(f"{path}: cannot be changed: {error.strerror}: nothing was changed") from None
-    sys.stderr.write(f"wrote {path}{'' if new else f'; what it was is in {path}{_BACKUP}'}\n")
+    finally:
+        for temporary in staged:
+            temporary.unlink(missing_ok=True)
+    sys.stderr.write(f"wrote {path}{f'; what it was is in {backup}' if like else ''}\n")
 
 
-def _write(path: Path, content: bytes, *, like: Path | None) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+def _stage(path: Path, hidden: str, content: bytes, like: os.stat_result | None) -> Path:
+    """Return a file beside the one to replace, flushed to the disk, of the same mode, owner and extended attributes.
+
+    Raises:
+        UsageFault: it belongs to somebody else, who would lose it.
+        OSError: there is no room, or no permission.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f"{hidden}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -140,12 +169,16 @@ def _write(path: Path, content: bytes, *, like: Path | None) -> None:
             os.fsync(file.fileno())
         if like is None:
             temporary.chmod(0o644)
-        else:
-            status = like.stat()
-            shutil.copystat(like, temporary)
-            os.utime(temporary)
-            if os.geteuid() == 0:
-                os.chown(temporary, status.st_uid, status.st_gid)
-        temporary.replace(path)
-    finally:
+            return temporary
+        new = temporary.stat()
+        if (new.st_uid, new.st_gid) != (like.st_uid, like.st_gid):
+            try:
+                os.chown(temporary, like.st_uid, like.st_gid)
+            except PermissionError:
+                raise UsageFault(f"{path}: belongs to another user or group: run this as its owner") from None
+        shutil.copystat(path, temporary)
+        os.utime(temporary)
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    return temporary
