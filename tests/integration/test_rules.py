@@ -3,6 +3,9 @@
 Our backend stands behind; pages are compared with those of the same site without the rules.
 """
 
+import base64
+import hashlib
+import http.client
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from apache import block, httpd
 from apache.description import parse
@@ -19,7 +23,9 @@ from apache.site import Site
 from apache.target import Target
 from apache.values import Address
 from cli.stack import Backend
+from tests import raw
 from tests.htaccess import MODULES, NARROW, Front, Vhost, echoes, front
+from tests.stacks import Running
 
 pytestmark = pytest.mark.needs("apache")
 
@@ -29,6 +35,7 @@ GENERIC = sorted({path.parent.name for path in RULES.glob("*/wsfront.yaml")} - {
 PLACES = ("docroot", "subdirectory", *CONTROLLERS)
 PAIRS = [(rule, place) for rule in GENERIC for place in PLACES] + [(name, name) for name in CONTROLLERS]
 SCHEMES = ("http", "https")
+BROWSERS: dict[str, str] = yaml.safe_load((Path(__file__).parents[1] / "handshakes.yaml").read_text())
 
 CONTROLLER = "AllowOverride FileInfo Indexes Options=Indexes,MultiViews\nOptions SymLinksIfOwnerMatch"
 GRANTS = {
@@ -237,3 +244,37 @@ def test_pages(
         assert {answer[0] for answer in inside.values()} == {refused[0]}
         expected = {**expected, **inside}
     assert found == expected
+
+
+def accepted(line: raw.Line, browser: str, path: str, origin: str) -> bool:
+    """Send a browser's own handshake; tell whether its key was answered (RFC 6455, 4.2.2)."""
+    key, guid = "dGhlIHNhbXBsZSBub25jZQ==", "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    text = BROWSERS[browser]
+    for word, value in {"PATH": path, "HOST": line.host, "ORIGIN": origin, "KEY": key}.items():
+        text = text.replace(f" {word}", f" {value}", 1)
+    line.connection.sendall(text.replace("\n", "\r\n").encode() + b"\r\n")
+    digest = hashlib.sha1((key + guid).encode(), usedforsecurity=False).digest()
+    with http.client.HTTPResponse(line.connection, method="GET") as answer:
+        answer.begin()
+        return (answer.status, answer.headers["Sec-WebSocket-Accept"]) == (
+            101,
+            base64.b64encode(digest).decode(),
+        )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("rule", [*GENERIC, *CONTROLLERS])
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_rules_take_browsers(fronts: dict[str, Front], browser: str, rule: str, scheme: str) -> None:
+    """Every browser's own handshake passes every set of rules."""
+    place = rule if rule in CONTROLLERS else "docroot"
+    for socket in described(rule, place).websockets:
+        with fronts["controller"].line(vhost_name(rule, place, "controller"), scheme) as line:
+            assert accepted(line, browser, f"{socket.path}echo", f"{scheme}://{line.host}")
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_vhost_takes_browsers(stack: Running, browser: str) -> None:
+    """Every browser's own handshake passes the vhost."""
+    with raw.line(stack, name="localhost") as line:
+        assert accepted(line, browser, "/ws/echo", f"https://{line.host}")
