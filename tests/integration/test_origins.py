@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.raw import Answer, ask, shake
+from tests.raw import Answer, line, shake
 from tests.scripted import Request, scripted
 from tests.stacks import Running, running
 
@@ -93,9 +93,10 @@ def test_two_origins_are_refused(stack: Running) -> None:
 def test_plain_requests_are_served(stack: Running, method: str) -> None:
     """A plain GET or POST on a socket's path is served, whatever its Origin."""
     body = None if method == "GET" else b"polled"
-    for index in range(len(POLICIES)):
-        for lines in ([FOREIGN], []):
-            assert ask(stack, f"/{index}/x", *lines, method=method, body=body).body == b"page"
+    with line(stack) as opened:
+        for index in range(len(POLICIES)):
+            for lines in ([FOREIGN], []):
+                assert opened.ask(f"/{index}/x", *lines, method=method, body=body).body == b"page"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "HEAD"])
