@@ -159,6 +159,7 @@ def _configuration(
         "LogLevel warn",
         f'DocumentRoot "{folder}/empty"',
         "TypesConfig /dev/null",
+        "SSLSessionCache none",
         "AddType text/html .html",
         "AddType text/plain .php .txt",  # a front controller that answers with its own text
         "DirectoryIndex index.php index.html",
