@@ -17,10 +17,10 @@ pytestmark = pytest.mark.needs("apache")
 
 NAMED = """
 server_name: chat.example.org
-server_aliases: [www.example.org, "*.wild.example.org"]
+server_aliases: [www.example.org, bücher.example, "*.wild.example.org"]
 tls: {profile: %s}
 """
-NAMES = ["chat.example.org", "www.example.org", "x.wild.example.org", "localhost", "127.0.0.1", "::1"]
+NAMES = ["chat.example.org", "xn--bcher-kva.example", "x.wild.example.org", "localhost", "127.0.0.1", "::1"]
 HAS_SIX = "[::1]" in loopback_addresses()
 SIX, BRACKETED = (
     pytest.param(text, marks=pytest.mark.skipif(not HAS_SIX, reason="this machine has no ::1"))

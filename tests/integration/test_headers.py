@@ -157,6 +157,22 @@ def test_stranger_is_not_believed(behind: Running, url: str) -> None:
     assert forwarded(headers) == told(behind, address="127.0.0.2")
 
 
+def test_front_that_ended_tls() -> None:
+    """With `mode: none` a trusted front says that it was https, and a page of its own opens a socket; a stranger does not say."""
+    description = "tls: {mode: none}\ntrusted_proxies: [127.0.0.1/32]\n"
+    lines = ["X-Forwarded-Proto: https", "Origin: https://chat.example.org"]
+    with running(description, backend=False) as stack:
+        for source, proto in (("127.0.0.1", "https"), ("127.0.0.2", "http")):
+            headers = sent(stack, "/ws/x", *lines, host="chat.example.org", source=source)
+            assert headers.get_all("X-Forwarded-Proto") == [proto]
+    with running(description) as stack:
+        assert shake(stack, "/ws/", *lines, host="chat.example.org").status == 101
+        assert (
+            shake(stack, "/ws/", lines[0], "Origin: http://chat.example.org", host="chat.example.org").status
+            == 403
+        )
+
+
 def test_our_backend_knows_the_client(front: Running, folder: Path) -> None:
     """Our backend logs the client's own address, and not what the client says."""
     log = folder / "log"

@@ -15,10 +15,10 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.typing import Subprotocol
 
-from tests.raw import ask, line
+from tests.raw import ask, line, shake
 from tests.scripted import scripted
 from tests.stacks import Running, running
-from tests.waiting import SECOND
+from tests.waiting import SECOND, until
 
 pytestmark = pytest.mark.needs("apache")
 
@@ -326,6 +326,27 @@ async def test_two_names_on_one_server(folder: Path) -> None:
                 assert ("DNS", name) in certificate["subjectAltName"]
                 await socket.send(name)
                 assert await socket.recv() == name
+
+
+async def test_no_pages() -> None:
+    """With `pages: null` the name serves its sockets, and nothing else."""
+    with running("pages: null\n") as stack:
+        assert [ask(stack, path).status for path in ("/", "/healthz", "/ws", "/ws/")] == [404, 404, 404, 426]
+        async with stack.websocket() as socket:
+            await socket.send("alone")
+            assert await socket.recv() == "alone"
+
+
+async def test_query_is_not_logged(stack: Running) -> None:
+    """Apache's logs have a line for each socket, and nothing of its query, where tokens often are."""
+    async with stack.websocket("/ws/echo?token=secret"):
+        pass
+    assert shake(stack, "/ws/echo?token=secret", "Origin: https://evil.example").status == 403
+    stack.allow("AH01630")
+    access = stack.stack.directory / "logs" / "access.log"
+    for status in ("101", "403"):
+        until(lambda wanted=f'"GET /ws/echo HTTP/1.1" {status}': wanted in access.read_text())  # type: ignore[misc] # a lambda's default
+    assert "secret" not in access.read_text() + stack.stack.httpd.log_text()
 
 
 @pytest.mark.parametrize("pages", ["proxy: 127.0.0.1:8888", "root: {folder}"])
