@@ -180,8 +180,6 @@ class Httpd:
         Raises:
             HttpdError: it ends instead, with the last of its log.
         """
-        pid_file = self.directory / "run" / "httpd.pid"
-        pid_file.unlink(missing_ok=True)
         position = self.log.stat().st_size if self.log.exists() else 0
         with (self.directory / "logs" / "start.log").open("w+b") as output:
             # A session of its own, so that Ctrl-C reaches us alone and we stop things in order.
@@ -195,7 +193,8 @@ class Httpd:
                     preexec_fn=die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
                 )
             deadline = time.monotonic() + _START_SECONDS
-            while not self._listens(pid_file):
+            # Said once its sockets are bound and its signal handlers are in place, by all MPMs: server/mpm/event/event.c, event_run.
+            while "resuming normal operations" not in self.log_text(position):
                 ended = self._process.poll() is not None
                 if ended or time.monotonic() > deadline:
                     self.stop()
@@ -207,13 +206,6 @@ class Httpd:
                     state = "ended at its start" if ended else f"did not listen within {_START_SECONDS:.0f} s"
                     raise HttpdError(f"Apache {state}: {' '.join(last) or 'it said nothing'}")
                 time.sleep(0.005)
-
-    def _listens(self, pid_file: Path) -> bool:
-        # Apache writes the file once its sockets are bound: server/mpm_unix.c and listen.c
-        try:
-            return self._process is not None and pid_file.read_text().strip() == str(self._process.pid)
-        except OSError:
-            return False
 
     @property
     def pid(self) -> int | None:
