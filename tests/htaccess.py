@@ -159,7 +159,7 @@ def _configuration(
         "LogLevel warn",
         f'DocumentRoot "{folder}/empty"',
         "TypesConfig /dev/null",
-        "SSLSessionCache none",
+        f"SSLSessionCache shmcb:{folder}/run/tls(65536)",
         "AddType text/html .html",
         "AddType text/plain .php .txt",  # a front controller that answers with its own text
         "DirectoryIndex index.php index.html",

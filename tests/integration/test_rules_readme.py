@@ -60,9 +60,7 @@ SCENES = {
     "a `ProxyPass` or `Alias` in the vhost": [
         Scene(
             "alias.test",
-            vhost=site(
-                own='Alias "/ws/" "/nowhere/"\n<Directory "/nowhere">\nRequire all granted\n</Directory>'
-            ),
+            vhost=site(own='Alias "/ws/" "/nowhere/"\n<Location "/ws/">\nRequire all granted\n</Location>'),
         ),
         Scene("pass.test", vhost=site(own='ProxyPass "/" "http://127.0.0.1:8888/"')),
     ],
