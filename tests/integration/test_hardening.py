@@ -80,6 +80,7 @@ def running() -> Iterator[Judged]:
         "whole.test": ruled(whole),
         "one.test": ruled(one),
         "bare.test": ruled(rules(first, {"path": "/ws"})),
+        "nested.test": ruled(rules(first, {"path": "/"}, {"path": "/open/", "origins": "any"})),
         "slashless.test": ruled(whole.replace(f":{first}/%1", f":{first}%1")),
         "proxy.test": ruled(one, f'<Proxy "ws://127.0.0.1:{first}/*">\n{denied}\n</Proxy>'),
         "location.test": ruled(one, f'<Location "/ws/">\n{denied}\n</Location>'),
@@ -113,6 +114,12 @@ def test_origins(judged: Judged, row: dict[str, Any]) -> None:
     assert answer.status == (101 if row["pass"] else 403)
     assert len(judged.seen) == row["pass"]
     assert judged.front.marks() == set()
+
+
+def test_longest_path_decides(judged: Judged) -> None:
+    """Of two paths one inside the other, the longer one's origins hold for it, and the shorter one's for the rest."""
+    statuses = {"/open/x": 101, "//open//x": 101, "/x": 403, "/openx": 403, "/open/../x": 403}
+    assert {path: judged.front.shake("nested.test", path, FOREIGN).status for path in statuses} == statuses
 
 
 @dataclass(frozen=True)
