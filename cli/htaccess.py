@@ -4,6 +4,7 @@ Does not know what the rules say (`apache/` does); it changes one file, whole or
 """
 
 import argparse
+import codecs
 import difflib
 import os
 import re
@@ -63,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"{args.into} is as it should be\n")
     else:
         _replace(args.into, before, after)
+    if after.startswith(codecs.BOM_UTF8):
+        sys.stderr.write(
+            f"{args.into} begins with a byte order mark, so Apache answers 500: save it without one\n"
+        )
     return 0
 
 

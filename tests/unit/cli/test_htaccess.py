@@ -306,6 +306,14 @@ def test_seed_without_its_engine_is_replaced(file: Path) -> None:
     assert block.remove(file.read_bytes()) == b""
 
 
+def test_byte_order_mark_is_kept_and_told(file: Path) -> None:
+    """A file that begins with a byte order mark, which Apache answers with 500, gets its block, and a word about it."""
+    file.write_bytes(b"\xef\xbb\xbf" + CONTENT)
+    done = wsfront("htaccess", "--into", file)
+    assert (done.returncode, "byte order mark" in done.stderr) == (0, True)
+    assert block.remove(file.read_bytes()) == b"\xef\xbb\xbf" + CONTENT
+
+
 def test_rules_are_printed() -> None:
     """Without a file the rules go to standard output."""
     done = wsfront("htaccess")
