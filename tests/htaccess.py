@@ -8,14 +8,13 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from apache import httpd
 from apache.error_log import Line as LogLine
 from apache.error_log import faults
-from apache.errors import HttpdError
 from certs.store import Store
 from tests.raw import Answer, Line
 from tests.waiting import SECOND
@@ -30,7 +29,6 @@ MODULES = (
 _CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # one for all: most of a handshake's time is its making
 _CONTEXT.check_hostname = False
 _CONTEXT.verify_mode = ssl.CERT_NONE
-_TRIES = 3  # somebody may take a free port before we do
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,17 @@ def echoes(line: Line) -> bool:
 
 
 @contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Yield ports that nobody listens at and nobody else is given: bound with SO_REUSEADDR, so that a server of ours may take them."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", 0))
+        yield [each.getsockname()[1] for each in sockets]
+
+
+@contextmanager
 def front(vhosts: Mapping[str, Vhost], *, own: str = "", modules: Sequence[str] = MODULES) -> Iterator[Front]:
     """Run an Apache with these names, each for HTTP and HTTPS; stop it and remove its folder.
 
@@ -119,19 +128,13 @@ def front(vhosts: Mapping[str, Vhost], *, own: str = "", modules: Sequence[str] 
                 file = folder / "sites" / name / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content.encode() if isinstance(content, str) else content)
-        for attempt in range(_TRIES):
-            http_port, https_port = httpd.free_ports(2)
+        with held_ports(2) as (http_port, https_port):
             server = httpd.Httpd(folder)
             server.write(
                 {"httpd.conf": _configuration(folder, vhosts, own, modules, (http_port, https_port))}
             )
-            try:
-                with server:
-                    yield Front(server, http_port, https_port)
-                    return
-            except HttpdError as error:
-                if "in use" not in str(error) or attempt + 1 == _TRIES:
-                    raise
+            with server:
+                yield Front(server, http_port, https_port)
     finally:
         shutil.rmtree(folder)
 

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from apache import httpd
 from apache.description import parse
 from apache.render import render
 from apache.target import Target
-from tests.htaccess import Front, Vhost, front
+from tests.htaccess import Front, Vhost, front, held_ports
 from tests.scripted import Request, scripted
 
 pytestmark = pytest.mark.needs("apache")
@@ -65,7 +64,11 @@ class Judged:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Judged]:
     """Run one Apache with a name for each set of rules, whole and with a line left out."""
-    first, second = httpd.free_ports(2)
+    with held_ports(2) as ports:
+        yield from _running(*ports)
+
+
+def _running(first: int, second: int) -> Iterator[Judged]:
     policies = [{"path": f"/{index}/", "origins": policy} for index, policy in enumerate(POLICIES)]
     whole = rules(first, {"path": "/"})
     one = rules(first, {"path": "/ws/"})

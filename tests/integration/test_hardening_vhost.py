@@ -17,7 +17,7 @@ import pytest
 from apache import httpd
 from apache.description import parse
 from apache.render import render
-from tests.htaccess import Front
+from tests.htaccess import Front, held_ports
 from tests.scripted import Request, scripted
 from tests.waiting import until
 
@@ -137,7 +137,11 @@ def less(vhost: str, text: str) -> str:
 @pytest.fixture(scope="module")
 def judged() -> Iterator[Judged]:
     """Run the Apache; the whole server is an open proxy but for what the vhosts say."""
-    http_port, https_port, port = httpd.free_ports(3)
+    with held_ports(3) as ports:
+        yield from _judged(*ports)
+
+
+def _judged(http_port: int, https_port: int, port: int) -> Iterator[Judged]:
     names = [
         "open.test",
         WHOLE,

@@ -1,5 +1,6 @@
 """What the README of the rules says one sees, row by row of its table, and the timeouts of its own block, on live Apaches."""
 
+import codecs
 import re
 import time
 from collections.abc import Iterator
@@ -9,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from apache import httpd
-from tests.htaccess import MODULES, NARROW, Front, Vhost, front
+from tests.htaccess import MODULES, NARROW, Front, Vhost, front, held_ports
 from tests.raw import Line
 from tests.scripted import scripted
 from tests.waiting import SECOND, until
@@ -42,10 +42,12 @@ class Scene:
     vhost: Vhost = field(default_factory=lambda: Vhost({}))
 
 
-def site(grant: str = NARROW, own: str = "", *, before: str = "", below: str = "") -> Vhost:
+def site(
+    grant: str = NARROW, own: str = "", *, before: str = "", below: str = "", start: bytes = b""
+) -> Vhost:
     """Describe a site with the rules for one path; `before` names a front controller whose file they are put into."""
     file = RULES / (before or "one-path") / ".htaccess"
-    files: dict[str, bytes | str] = {".htaccess": file.read_bytes(), "page.html": "page"}
+    files: dict[str, bytes | str] = {".htaccess": start + file.read_bytes(), "page.html": "page"}
     if below:
         files["ws/.htaccess"] = below
     return Vhost(files, grant, own)
@@ -66,6 +68,7 @@ SCENES = {
     ],
     "an .htaccess further down": [Scene("below.test", vhost=site(below="RewriteEngine On\n"))],
     "the request is no upgrade": [Scene("fine.test", upgrade=""), Scene("fine.test", upgrade="h2c")],
+    "the file begins with a byte order mark": [Scene("bom.test", vhost=site(start=codecs.BOM_UTF8))],
     "`AllowOverride` without FileInfo": [
         Scene("authconfig.test", vhost=site(f"AllowOverride AuthConfig{LINKS}"))
     ],
@@ -95,7 +98,11 @@ def moved(vhost: Vhost, port: int) -> Vhost:
 @pytest.fixture(scope="module")
 def fronts() -> Iterator[dict[str, Front]]:
     """Run an Apache with all modules and a name for each scene, and one for each set of modules missing."""
-    first, nobody = httpd.free_ports(2)
+    with held_ports(2) as ports:
+        yield from _fronts(*ports)
+
+
+def _fronts(first: int, nobody: int) -> Iterator[dict[str, Front]]:
     vhosts = {
         scene.name: moved(scene.vhost, nobody if scene.name == "down.test" else first)
         for scenes in SCENES.values()
@@ -120,7 +127,7 @@ def test_row(fronts: dict[str, Front], row: tuple[str, str, str]) -> None:
     statuses = {int(number) for number in re.findall(r"\b\d{3}\b", seen)} | (
         {200} if "the page" in seen else set()
     )
-    marks = set(re.findall(r"AH\d{5}(?! at info)|(?<=`)[^`]+(?=`)", logged))
+    marks = set(re.findall(r"AH\d{5}(?! at info)|(?<=`)[^`…]+(?=[^`]*`)", logged))
     for scene in scenes:
         server = fronts[scene.server]
         server.marks()
@@ -145,10 +152,9 @@ def test_every_scene_has_a_row() -> None:
     assert len(ROWS) == len(SCENES)
 
 
-def test_handshake_hangs_when_all_workers_hold_sockets() -> None:
+def test_handshake_hangs_when_all_workers_hold_sockets(port: int) -> None:
     """With every worker in a tunnel the next handshake is not answered, until one ends."""
     few = "ServerLimit 1\nThreadLimit 2\nThreadsPerChild 2\nMaxRequestWorkers 2\nStartServers 1\nMinSpareThreads 1\nMaxSpareThreads 2"
-    (port,) = httpd.free_ports(1)
     with scripted(port), front({"fine.test": moved(FINE, port)}, own=few) as server, ExitStack() as held:
         first, second, third = (held.enter_context(server.line("fine.test")) for _ in range(3))
         for line in (first, second):
@@ -162,6 +168,13 @@ def test_handshake_hangs_when_all_workers_hold_sockets() -> None:
         assert third.connection.recv(12) == b"HTTP/1.1 101"
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Lend a port that nobody listens at."""
+    with held_ports(1) as (held,):
+        yield held
+
+
 def until_cut(line: Line) -> float:
     """Return after how many seconds Apache ends an idle connection."""
     start = time.monotonic()
@@ -170,12 +183,11 @@ def until_cut(line: Line) -> float:
     return time.monotonic() - start
 
 
-def test_block_of_the_readme() -> None:
+def test_block_of_the_readme(port: int) -> None:
     """The lines that the README asks for suffice as they stand: sockets open, and an idle one is cut after timeout=."""
     assert VHOST
     asked, timeouts = VHOST[1].split("</Directory>")
     grant = "\n".join(asked.splitlines()[1:])
-    (port,) = httpd.free_ports(1)
     short = timeouts.replace("timeout=120", "timeout=3").replace("Timeout 60", "Timeout 1")
     assert "timeout=3" in short
     assert "Timeout 1\n" in short
@@ -192,10 +204,9 @@ def test_block_of_the_readme() -> None:
 
 
 @pytest.mark.parametrize("name", ["block.test", "bare.test"])
-def test_backend_is_asked_again_at_once(name: str) -> None:
+def test_backend_is_asked_again_at_once(port: int, name: str) -> None:
     """A backend that was down is found as soon as it is back, with the README's block and without."""
     assert VHOST
-    (port,) = httpd.free_ports(1)
     own = VHOST[1].split("</Directory>")[1]
     vhosts = {"block.test": moved(site(NARROW, own), port), "bare.test": moved(FINE, port)}
     with front(vhosts) as server:
