@@ -92,21 +92,21 @@ class Line:
 
 
 @contextmanager
-def line(
-    stack: Front, *, plain: bool | None = None, name: str = "", source: str = "127.0.0.1"
-) -> Iterator[Line]:
+def line(stack: Front, *, plain: bool | None = None, name: str = "", source: str = "") -> Iterator[Line]:
     """Open a connection to an Apache, and close it.
 
     Args:
         stack: the Apache that is meant.
         plain: to the port for plain HTTP; default: where the first site is.
         name: sent in TLS and in Host; none: only `localhost` in Host, so that Host alone chooses.
-        source: the loopback address to come from.
+        source: the loopback address to come from; none: the kernel's choice, which is 127.0.0.1.
     """
     if plain is None:
         plain = stack.site.tls.mode == "none"
     port = stack.http_port if plain else stack.https_port
-    with socket.create_connection(("127.0.0.1", port), 10 * SECOND, (source, 0)) as connection:
+    # Without a bind to an address: that would take ports from where tests look for free ones.
+    origin = (source, 0) if source else None
+    with socket.create_connection(("127.0.0.1", port), 10 * SECOND, origin) as connection:
         if plain:
             yield Line(connection, f"{name or 'localhost'}:{port}")
             return
@@ -124,7 +124,7 @@ def ask(
     *headers: str,
     plain: bool | None = None,
     name: str = "",
-    source: str = "127.0.0.1",
+    source: str = "",
     **options: Any,
 ) -> Answer:
     """Send one request on a connection of its own; the options are those of `Line.ask`."""
@@ -138,7 +138,7 @@ def shake(
     *headers: str,
     plain: bool | None = None,
     name: str = "",
-    source: str = "127.0.0.1",
+    source: str = "",
     **options: Any,
 ) -> Answer:
     """Send one handshake on a connection of its own; the options are those of `Line.shake`."""

@@ -20,7 +20,7 @@ from apache.site import Site
 from cli.errors import RunFault
 from cli.stack import Stack
 
-_TRIES = 3  # somebody may take a free port before we do
+TRIES = 3  # somebody may take a free port before we do
 DEFAULT_BACKEND = "127.0.0.1:8888"
 
 
@@ -78,7 +78,7 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
     own.parent.mkdir(parents=True)
     own.write_text(own_directives)
     try:
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             https_port, http_port, backend_port = free_ports(3)
             sites = [site.relocated({DEFAULT_BACKEND: f"127.0.0.1:{backend_port}"}) for site in given]
             stack = Stack(sites, folder, https_port=https_port, http_port=http_port, backend=backend)
@@ -87,7 +87,7 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
                     instance = Running(stack, backend_port)
                     yield instance
             except (HttpdError, RunFault) as error:
-                if "in use" not in str(error) or attempt + 1 == _TRIES:
+                if "in use" not in str(error) or attempt + 1 == TRIES:
                     raise
             else:
                 instance.check_log()  # once all is stopped, which has its own ways to go wrong

@@ -12,12 +12,13 @@ import pytest
 from apache import httpd, modules
 from apache.description import parse
 from apache.error_log import faults
+from apache.errors import HttpdError
 from apache.render import render
 from apache.site import Site
 from certs.store import Store
 from tests.raw import ask, shake
 from tests.scripted import answering, scripted
-from tests.stacks import running
+from tests.stacks import DEFAULT_BACKEND, TRIES, running
 
 pytestmark = pytest.mark.needs("apache")
 
@@ -57,9 +58,9 @@ class Foreign:
 
     https_port: int
     http_port: int
-    site: Site
     backend_port: int
     other_port: int
+    site: Site
 
 
 @contextmanager
@@ -75,39 +76,54 @@ def somebody_elses(
         tunnel: the form.
         allow: the AH numbers that the test provokes.
     """
-    https_port, ours, other = httpd.free_ports(3)
-    site = parse(f"websockets: [{{backend: 127.0.0.1:{ours}, tunnel: {tunnel}}}]\n", "test.yaml")
+    server = httpd.Httpd(folder)
+    for attempt in range(TRIES):
+        front = Foreign(
+            *httpd.free_ports(4), site=parse(f"websockets: [{{tunnel: {tunnel}}}]\n", "test.yaml")
+        )
+        server.write(files(folder, front, place, directives))
+        server.test()
+        try:
+            server.start()
+            break
+        except HttpdError as error:
+            if "in use" not in str(error) or attempt + 1 == TRIES:
+                raise
+    try:
+        yield front
+        assert [line.text for line in faults(server.log_lines(), allow)] == []
+    finally:
+        server.stop()
+
+
+def files(folder: Path, front: Foreign, place: str, directives: str) -> dict[str, str]:
+    """Return the configuration, our block and a file of passwords."""
+    site = front.site.relocated({DEFAULT_BACKEND: f"127.0.0.1:{front.backend_port}"})
     target = httpd.probe("private", directory=folder)
-    names = [
-        name
-        for name in (*modules.needed([site], target), *EXTRA_MODULES)
-        if name not in target.static_modules
-    ]
-    block = render([site], target.model_copy(update={"layout": "include"}))[
-        "etc/wsfront/include/localhost.conf"
-    ]
+    names = [*modules.needed([site], target), *EXTRA_MODULES]
+    block = render([site], target.model_copy(update={"layout": "include"}))
     digest = hashlib.sha1(b"secret", usedforsecurity=False).digest()
-    (folder / "users").write_text("ada:{SHA}" + base64.b64encode(digest).decode() + "\n")
     issued = Store(folder / "certs").ensure("localhost", ["localhost"])
-    theirs = directives.format(other=other, ours=ours, users=folder / "users")
+    theirs = directives.format(other=front.other_port, ours=front.backend_port, users=folder / "users")
     include = f'Include "{folder}/block.conf"\n'
     config = CONFIG.format(
         load="\n".join(
-            f"LoadModule {name}_module {target.modules_directory}/mod_{name}.so" for name in names
+            f"LoadModule {name}_module {target.modules_directory}/mod_{name}.so"
+            for name in names
+            if name not in target.static_modules
         ),
         user=f"User {target.user}\nGroup {target.group}" if target.user else "",
         folder=folder,
-        port=https_port,
+        port=front.https_port,
         certificate=issued.certificate,
         key=issued.key,
         vhost=include + theirs if place == "first" else theirs + include,
     )
-    server = httpd.Httpd(folder)
-    server.write({"httpd.conf": config, "block.conf": block})
-    server.test()
-    with server:
-        yield Foreign(https_port, 0, site, ours, other)
-        assert [line.text for line in faults(server.log_lines(), allow)] == []
+    return {
+        "httpd.conf": config,
+        "block.conf": block["etc/wsfront/include/localhost.conf"],
+        "users": "ada:{SHA}" + base64.b64encode(digest).decode() + "\n",
+    }
 
 
 AUTH = """
