@@ -7,6 +7,7 @@ import base64
 import hashlib
 import http.client
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -79,9 +80,14 @@ PAGES = [
 
 
 @pytest.fixture(scope="module")
-def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def backends() -> Iterator[dict[str, str]]:
     """Run our backend twice, the second for /feed/ alone; yield address in a description -> real one."""
-    folder = tmp_path_factory.mktemp("backends")
+    with tempfile.TemporaryDirectory(prefix="wsfront-") as name:
+        Path(name).chmod(0o755)  # Apache's children are another user
+        yield from _backends(Path(name))
+
+
+def _backends(folder: Path) -> Iterator[dict[str, str]]:
     first, second = httpd.free_ports(2)
     addresses = {
         "127.0.0.1:8888": f"127.0.0.1:{first}",
@@ -92,8 +98,6 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         (f"127.0.0.1:{first}", f"unix:{folder}/backend.sock"): ("/", "/ws/", "/chat/"),
         (f"127.0.0.1:{second}",): ("/feed/",),
     }
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)  # Apache's children are another user
     with ExitStack() as stack:
         for listen, paths in served.items():
             sockets = [{"path": path, "public_path": path, "origins": "same"} for path in paths]
