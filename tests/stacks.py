@@ -78,19 +78,28 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
     own.parent.mkdir(parents=True)
     own.write_text(own_directives)
     try:
-        for attempt in range(TRIES):
-            https_port, http_port, backend_port = free_ports(3)
-            sites = [site.relocated({DEFAULT_BACKEND: f"127.0.0.1:{backend_port}"}) for site in given]
-            stack = Stack(sites, folder, https_port=https_port, http_port=http_port, backend=backend)
-            try:
-                with stack:
-                    instance = Running(stack, backend_port)
-                    yield instance
-            except (HttpdError, RunFault) as error:
-                if "in use" not in str(error) or attempt + 1 == TRIES:
-                    raise
-            else:
-                instance.check_log()  # once all is stopped, which has its own ways to go wrong
-                return
+        instance = _started(given, folder, backend=backend)
+        try:
+            yield instance
+        finally:
+            instance.stack.stop()
+        instance.check_log()  # once all is stopped, which has its own ways to go wrong
     finally:
         shutil.rmtree(folder)
+
+
+def _started(given: list[Site], folder: Path, *, backend: bool) -> Running:
+    attempt = 1
+    while True:
+        https_port, http_port, backend_port = free_ports(3)
+        sites = [site.relocated({DEFAULT_BACKEND: f"127.0.0.1:{backend_port}"}) for site in given]
+        stack = Stack(sites, folder, https_port=https_port, http_port=http_port, backend=backend)
+        try:
+            stack.__enter__()
+        except (HttpdError, RunFault) as error:
+            # A RunFault is the backend's, whose own words are on standard error.
+            if attempt == TRIES or not (isinstance(error, RunFault) or "in use" in str(error)):
+                raise
+            attempt += 1
+        else:
+            return Running(stack, backend_port)

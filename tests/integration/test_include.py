@@ -77,10 +77,10 @@ def somebody_elses(
         allow: the AH numbers that the test provokes.
     """
     server = httpd.Httpd(folder)
+    site = parse(f"websockets: [{{tunnel: {tunnel}}}]\n", "test.yaml")
     for attempt in range(TRIES):
-        front = Foreign(
-            *httpd.free_ports(4), site=parse(f"websockets: [{{tunnel: {tunnel}}}]\n", "test.yaml")
-        )
+        https_port, ours, other = httpd.free_ports(3)
+        front = Foreign(https_port, 0, ours, other, site)
         server.write(files(folder, front, place, directives))
         server.test()
         try:
