@@ -41,6 +41,12 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
+def own_ports() -> list[str]:
+    """Return the options that take free ports: for https, http and the backend."""
+    options = ("--https-port", "--http-port", "--backend-port")
+    return [str(word) for pair in zip(options, free_ports(3), strict=True) for word in pair]
+
+
 class Up:
     """Hold a running `up`: its process, folder and ports.
 
@@ -52,13 +58,12 @@ class Up:
 
     def __init__(self, folder: Path, *arguments: str | Path, site: str = "server_name: localhost\n") -> None:
         self.folder = folder / "up"
-        self.ports = free_ports(3)
+        options = own_ports()
+        self.ports = [int(port) for port in options[1::2]]
         description = folder / "site.yaml"
         description.write_text(site, encoding="utf-8")
-        options = ("--https-port", "--http-port", "--backend-port")
-        chosen = [str(word) for pair in zip(options, self.ports, strict=True) for word in pair]
         self.process = subprocess.Popen(
-            [*COMMAND, "up", "--site", description, "--dir", self.folder, *chosen, *arguments],
+            [*COMMAND, "up", "--site", description, "--dir", self.folder, *options, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

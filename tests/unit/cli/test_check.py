@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from apache.httpd import find, free_ports
-from tests.unit.cli.commands import COMMAND, ROOT, environment, in_its_own_mounts, processes_of, wsfront
+from tests.unit.cli.commands import (
+    COMMAND,
+    ROOT,
+    environment,
+    in_its_own_mounts,
+    own_ports,
+    processes_of,
+    wsfront,
+)
 from tests.waiting import SECOND, until
 
 pytestmark = pytest.mark.needs("apache")
@@ -108,7 +116,7 @@ def test_no_apache(tmp_path: Path, verb: str) -> None:
         f'while found=$({COMMAND[0]} -c "from apache.httpd import find; print(find())" 2>/dev/null); do\n'
         "mount --bind /dev/null $(readlink -f $found)\ndone"
     )
-    more: list[str | Path] = ["--dir", tmp_path / "up"] if verb == "up" else []
+    more: list[str | Path] = ["--dir", tmp_path / "up", *own_ports()] if verb == "up" else []
     done = in_its_own_mounts(setup, verb, "--site", path, *more)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from apache.httpd import free_ports
 from tests.unit.certs.issuing import issue
-from tests.unit.cli.commands import Up, in_its_own_mounts, up, wsfront
+from tests.unit.cli.commands import Up, in_its_own_mounts, own_ports, up, wsfront
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("apache")
@@ -27,12 +26,6 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="wsfront-test-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
-
-
-def free_front() -> list[str]:
-    """Return options that take free ports for Apache."""
-    https, http = free_ports(2)
-    return ["--https-port", str(https), "--http-port", str(http)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -204,7 +197,7 @@ def test_backend_that_cannot_start(folder: Path) -> None:
     """When the backend ends at its start, its own line says why, and ours what that means; nothing is left."""
     site = f"websockets: [{{backend: 'unix:{folder}/none/x.sock'}}]\npages: null\n"
     (folder / "site.yaml").write_text(site)
-    done = wsfront("up", "--site", folder / "site.yaml", "--dir", folder / "up", *free_front())
+    done = wsfront("up", "--site", folder / "site.yaml", "--dir", folder / "up", *own_ports()[:4])
     assert done.returncode == 1
     backend, ours = done.stderr.splitlines()
     assert backend.startswith(
@@ -260,7 +253,7 @@ def test_full_disk(folder: Path, kilobytes: int) -> None:
         "up",
         "--dir",
         place / "up",
-        *free_front(),
+        *own_ports(),
     )
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
