@@ -3,7 +3,9 @@
 Whatever Apache logs at warn or above fails the test, unless its AH number is allowed by name.
 """
 
+import contextlib
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +65,17 @@ class Running:
 
 
 @contextmanager
+def held(*ports: int) -> Iterator[None]:
+    """Let nobody find these ports free but who sets SO_REUSEADDR, as servers do; until then connections are refused (socket(7))."""
+    with contextlib.ExitStack() as sockets:
+        for port in ports:
+            holder = sockets.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", port))
+        yield
+
+
+@contextmanager
 def running(*descriptions: str, backend: bool = True, own_directives: str = "") -> Iterator[Running]:
     """Start a stack for descriptions in YAML, and stop it; none at all is the plain case.
 
@@ -80,7 +93,8 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
     try:
         instance = _started(given, folder, backend=backend)
         try:
-            yield instance
+            with contextlib.nullcontext() if backend else held(instance.backend_port):
+                yield instance
         finally:
             instance.stack.stop()
         instance.check_log()  # once all is stopped, which has its own ways to go wrong

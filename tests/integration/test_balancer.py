@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 
 from apache.httpd import free_ports
 from tests.raw import ask, shake
-from tests.stacks import Running, running
+from tests.stacks import Running, held, running
 from tests.waiting import SECOND
 
 pytestmark = pytest.mark.needs("apache")
@@ -45,7 +45,7 @@ def balanced(request: pytest.FixtureRequest) -> Iterator[tuple[Running, int, int
     one, two = free_ports(2)
     backends = f"['127.0.0.1:{one}', '127.0.0.1:{two}']"
     description = f"websockets: [{{path: /ws/, origins: any, backend: {backends}, tunnel: {request.param}}}]\npages: null\n"
-    with running(description, backend=False) as stack:
+    with held(one, two), running(description, backend=False) as stack:
         yield stack, one, two
         stack.allow(*OUT)  # checks go on after the last test
 

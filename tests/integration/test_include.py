@@ -18,7 +18,7 @@ from apache.site import Site
 from certs.store import Store
 from tests.raw import ask, shake
 from tests.scripted import answering, scripted
-from tests.stacks import DEFAULT_BACKEND, TRIES, running
+from tests.stacks import DEFAULT_BACKEND, TRIES, held, running
 
 pytestmark = pytest.mark.needs("apache")
 
@@ -90,7 +90,8 @@ def somebody_elses(
             if "in use" not in str(error) or attempt + 1 == TRIES:
                 raise
     try:
-        yield front
+        with held(ours, other):
+            yield front
         assert [line.text for line in faults(server.log_lines(), allow)] == []
     finally:
         server.stop()
