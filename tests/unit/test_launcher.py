@@ -72,8 +72,12 @@ class Project:
 
     def put(self, name: str, script: str) -> None:
         """Put a stand-in for a program on the PATH."""
-        (self.tools / name).write_text(f"#!/bin/sh\n{script}\n")
-        (self.tools / name).chmod(0o755)
+        program = self.tools / name
+        program.unlink(
+            missing_ok=True
+        )  # it may be a link to the real one, which must never be written through
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
     def popen(self, *arguments: str, launcher: Path | None = None, **options: Any) -> subprocess.Popen[str]:
         """Start the launcher in a session of its own."""
