@@ -124,7 +124,7 @@ def up(folder: Path, *arguments: str | Path, site: str = "server_name: localhost
         for stream in (running.process.stdout, running.process.stderr):
             if stream:
                 stream.close()
-        until(running.nothing_left, 10)
+        until(running.nothing_left, 15)
 
 
 def environment(**more: str) -> dict[str, str]:
