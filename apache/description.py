@@ -161,6 +161,8 @@ def _is_echo(fault: ErrorDetails) -> bool:
     kind, given, last = fault["type"], fault["input"], str(fault["loc"][-1] if fault["loc"] else "")
     if kind == "too_short":
         return bool(len(given) >= fault["ctx"]["min_length"])
+    if kind == "default_factory_not_called":
+        return True  # pages follow from websockets, whose own faults are listed
     if last.startswith("literal["):
         return isinstance(given, list)
     return kind == "tuple_type" and last.startswith("tuple[")
@@ -188,14 +190,15 @@ def _word(fault: ErrorDetails) -> tuple[str, str]:
         "model_type": "a mapping of keys and values",
         "greater_than_equal": f"at least {context.get('ge')}",
         "less_than_equal": f"at most {context.get('le')}",
-        "too_short": "a list with at least one entry",
+        "too_short": "one with at least one entry",
         "too_long": f"a list of at most {context.get('max_length')}",
     }.get(kind)
     return path, f"is {given}; must be {wanted}" if wanted else f"is {given}: {fault['msg']}"
 
 
 def _shown(value: object) -> str:
-    text = _kind(value) if isinstance(value, (dict, list, tuple)) else repr(value)
+    words = {"None": "null", "True": "true", "False": "false"}  # as YAML writes them
+    text = _kind(value) if isinstance(value, (dict, list, tuple)) else words.get(repr(value), repr(value))
     return text if len(text) <= 80 else text[:77] + "…"  # noqa: PLR2004 (a line a person can read)
 
 

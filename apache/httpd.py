@@ -32,6 +32,9 @@ _MODULE_FOLDERS = (
     "/usr/lib64/apache2",
     "/usr/lib/apache2",
 )
+FOLDERS = ("logs", "run", "empty")
+"""What a private Apache writes to below its ServerRoot, and the empty folder that is nobody's page."""
+
 _START_SECONDS = 20.0
 _STOP_SECONDS = 3.0  # a tunnel whose client is silent ignores SIGTERM, and Apache itself waits 10 s for it
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -154,7 +157,7 @@ class Httpd:
         Raises:
             OSError: the disk is full, or the folder is not ours.
         """
-        for name in ("logs", "run", "empty"):
+        for name in FOLDERS:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             temporary = self.directory / f".{name}.new"

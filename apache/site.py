@@ -83,7 +83,10 @@ class Tls(Model):
 def _one_or_many(value: object) -> object:
     if isinstance(value, str):
         return (value,)
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list | tuple):
+        wanted = 'host:port in quotes, as in "127.0.0.1:8888", unix:/path, or a list of them'
+        raise ValueError(f"is {value!r}; must be {wanted}")  # noqa: TRY004 (pydantic takes a ValueError for a fault)
+    return tuple(value)
 
 
 class WebSocket(Model):
@@ -179,8 +182,8 @@ class Site(Model):
         default=(WebSocket(),), description="The sockets, by public path."
     )
     pages: Pages | None = Field(
-        default=Pages(proxy="127.0.0.1:8888"),
-        description="Where the pages come from; null: this name serves sockets alone.",
+        default_factory=lambda data: Pages(proxy=data["websockets"][0].backend[0]),
+        description="Where the pages come from; default: the first socket's backend; null: this name serves sockets alone.",
     )
 
     @model_validator(mode="after")

@@ -206,7 +206,10 @@ def network(text: str) -> str:
     try:
         if "%" in text:
             raise ValueError(f"{text!r} has a zone, which means something on one machine alone")  # noqa: TRY301 (worded below)
-        return str(ipaddress.ip_network(text, strict=True))
+        found = ipaddress.ip_network(text, strict=True)
+        if not found.prefixlen:
+            raise ValueError(f"{text!r} is everybody")  # noqa: TRY301 (worded below)
+        return str(found)
     except ValueError as error:
         raise ValueError(
             f"{error}: write a network such as 192.0.2.0/24 or 2001:db8::/32, or one address"

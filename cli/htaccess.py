@@ -151,7 +151,10 @@ def _replace(path: Path, before: bytes, after: bytes) -> None:
                 backup.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UsageFault(f"{path}: cannot be changed: {error.strerror}: nothing was changed") from None
+        sentence = f"{path}: cannot be changed: {error.strerror}: nothing was changed"
+        if isinstance(error, PermissionError):
+            raise UsageFault(f"{sentence}; run this as its owner") from None
+        raise RunFault(f"{sentence}; make room there") from None
     finally:
         for temporary in staged:
             temporary.unlink(missing_ok=True)

@@ -5,13 +5,16 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apache import httpd, modules
 from apache.errors import ApacheError, HttpdError
+from apache.httpd import FOLDERS
 from apache.render import render
+from apache.site import Site
 from apache.target import Target
 from apache.target import read as read_target
 
@@ -48,11 +51,13 @@ def run(args: argparse.Namespace) -> int:
         target = _target(args)
         files = render(sites, target)
     except HttpdError as error:
-        raise RunFault(str(error)) from None
+        raise RunFault(f"{error}; or describe the machine it is for by --target FILE") from None
     except ApacheError as error:
         raise UsageFault(str(error)) from None
     if args.out:
         write_below(args.out, files)
+        if args.layout == "private":
+            _complete(args.out, sites)
     if args.json:
         json.dump({"files": files, "modules": modules.needed(sites, target)}, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -61,6 +66,16 @@ def run(args: argparse.Namespace) -> int:
             # As bytes: Apache reads UTF-8, whatever the locale of this terminal.
             sys.stdout.buffer.write(f"# ----- {path} -----\n{text}\n".encode())
     return 0
+
+
+def _complete(folder: Path, sites: Sequence[Site]) -> None:
+    """Make the folders that a private Apache writes to, and say what makes the certificates."""
+    for name in FOLDERS:
+        (folder / name).mkdir(exist_ok=True)
+    for site in sites:
+        if site.tls.mode in {"local-ca", "acme"}:
+            command = shlex.join(["./wsfront", "certs", "issue", *site.names, "--dir", str(folder / "certs")])
+            sys.stderr.write(f"its certificate: {command}\n")
 
 
 def _target(args: argparse.Namespace) -> Target:

@@ -49,7 +49,7 @@ class Running:
         self._read = len(self.stack.httpd.log_text().encode())
         unexpected = [line.text for line in faults(lines, self._allowed)]
         self._allowed.clear()
-        assert unexpected == []
+        assert not unexpected, "\n".join(unexpected)
 
     def websocket(
         self, path: str = "/ws/echo", *, site: Site | None = None, name: str = "localhost", **options: Any
@@ -97,7 +97,9 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
                 yield instance
         finally:
             instance.stack.stop()
-        instance.check_log()  # once all is stopped, which has its own ways to go wrong
+        # Read once all is stopped, which has its own ways to go wrong; one is httpd's: a connection that goes idle just then.
+        instance.allow("AH03093")
+        instance.check_log()
     finally:
         shutil.rmtree(folder)
 
