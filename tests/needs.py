@@ -35,6 +35,7 @@ NEEDS = {
         ("--version",),
         "apt-get install chromium, on Ubuntu snap install chromium",
     ),
+    "curl": Need(("curl",), ("--version",), "apt-get install curl"),
     "mounts": Need(("unshare",), ("-m", "echo", "mount namespaces"), "run as root, on Linux with unshare(1)"),
     "node": Need(
         ("node",),
@@ -42,6 +43,7 @@ NEEDS = {
         "apt-get install nodejs node-ws",
     ),
     "openssl": Need(("openssl",), ("version",), "apt-get install openssl"),
+    "patch": Need(("patch",), ("--version",), "apt-get install patch"),
     "php": Need(("php",), ("-n", "-r", "echo 'PHP ', PHP_VERSION;"), "apt-get install php-cli"),
 }
 

@@ -1,6 +1,5 @@
 """What clients of other makes need: a certificate they can verify, the TLS they speak, and nothing open to the outside."""
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -76,7 +75,7 @@ def test_requests_gets_the_page(stack: Running, host: str) -> None:
         assert answer.headers["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing; apt-get install curl")
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_curl_gets_the_page(named: Running, name: str) -> None:
     """Curl gets the page by the site's names."""

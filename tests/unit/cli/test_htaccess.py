@@ -274,15 +274,13 @@ def test_copied_rule_is_offered_for_replacement(file: Path) -> None:
     assert list(state(file.parent)) == before
 
 
+@pytest.mark.needs("patch")
 def test_diff_is_one_that_patch_takes(file: Path) -> None:
     """What is offered is a whole unified diff: applied by patch(1), it gives what --replace gives."""
     file.write_bytes(SEED + b"# last, without a line's end")
     diff = wsfront("htaccess", "--into", file).stdout
     by_patch = file.with_name("patched")
-    try:
-        subprocess.run(["patch", "-s", "-o", by_patch, file], input=diff, text=True, check=True)
-    except FileNotFoundError:
-        pytest.skip("patch is missing; apt-get install patch")
+    subprocess.run(["patch", "-s", "-o", by_patch, file], input=diff, text=True, check=True)
     wsfront("htaccess", "--into", file, "--replace")
     assert by_patch.read_bytes() == file.read_bytes()
 
