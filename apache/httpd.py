@@ -227,17 +227,11 @@ class Httpd:
         if process is None:
             return
         self._process = None
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _STOP_SECONDS)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # Until the last child is gone, it holds our ports.
-            end = time.monotonic() + _KILL_SECONDS
-            while time.monotonic() < end:
+            deadline = time.monotonic() + _KILL_SECONDS
+            while time.monotonic() < deadline:
                 os.killpg(process.pid, signal.SIGKILL)
                 time.sleep(0.005)
 
@@ -334,6 +328,17 @@ def _group_name(gid: int) -> str:
     import grp  # noqa: PLC0415 (only where we are root)
 
     return grp.getgrgid(gid).gr_name
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a child to stop by SIGTERM, and kill it when it has not within these seconds."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ Knows how the three halves meet: certificates from certs, files and Apache from 
 """
 
 import asyncio
-import contextlib
 import http.client
 import os
 import socket
@@ -83,15 +82,8 @@ class Backend:
     def stop(self) -> None:
         """Let it drain its sockets and end, within a bounded time."""
         process, self.process = self.process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            httpd.end(process, _STOP_SECONDS)
 
 
 class Stack:

@@ -17,6 +17,7 @@ from apache import httpd
 from apache.errors import HttpdError
 from apache.httpd import Httpd
 from apache.target import Target
+from tests.processes import processes_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("apache")
@@ -63,18 +64,6 @@ def accepts(port: int) -> bool:
     """Tell whether somebody listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Return the processes that name a folder on their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(folder).encode() in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_probe_tells_the_truth(target: Target) -> None:
@@ -141,9 +130,9 @@ def test_start_and_stop(folder: Path, target: Target) -> None:
     server, port = made(folder, target)
     with server:
         assert accepts(port)
-        assert server.pid in processes_in(folder)
+        assert server.pid in processes_of(folder)
     assert server.pid is None
-    assert processes_in(folder) == []
+    assert processes_of(folder) == []
     assert not accepts(port)
     assert {line.level for line in server.log_lines()} <= {"notice"}
     server.stop()
@@ -186,7 +175,7 @@ def test_start_fails_when_the_port_is_taken(folder: Path, target: Target) -> Non
         server, _ = made(folder, target, port=port)
         with pytest.raises(HttpdError, match=f"[Aa]ddress already in use.*127.0.0.1:{port}"):
             server.start()
-    assert processes_in(folder) == []
+    assert processes_of(folder) == []
 
 
 def test_stop_ends_one_that_hangs(folder: Path, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +186,7 @@ def test_stop_ends_one_that_hangs(folder: Path, target: Target, monkeypatch: pyt
     assert server.pid
     os.kill(server.pid, signal.SIGSTOP)
     server.stop()
-    until(lambda: not processes_in(folder) and not accepts(port))
+    until(lambda: not processes_of(folder) and not accepts(port))
 
 
 STARTER = """
@@ -219,9 +208,9 @@ def test_dies_with_its_parent(folder: Path, target: Target) -> None:
         [sys.executable, "-c", STARTER, folder], stdout=subprocess.PIPE, cwd=ROOT
     ) as starter:
         assert starter.stdout
-        assert int(starter.stdout.readline()) in processes_in(folder)
+        assert int(starter.stdout.readline()) in processes_of(folder)
         starter.kill()
-    until(lambda: not processes_in(folder), 5)
+    until(lambda: not processes_of(folder), 5)
 
 
 def test_find_looks_on_the_path_first(folder: Path) -> None:

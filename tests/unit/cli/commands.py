@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from apache.httpd import free_ports
+from tests.processes import processes_of
 from tests.waiting import SECOND, until
 
 ROOT = Path(__file__).parents[3]
@@ -27,18 +28,6 @@ def in_its_own_mounts(setup: str, *arguments: str | Path) -> subprocess.Complete
     script = f'set -e\n{setup}\nexec "$@"\n'
     command = ["unshare", "-m", "sh", "-c", script, "sh", *COMMAND, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60 * SECOND)
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Return the processes that name a folder on their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(folder).encode() in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
 
 
 def own_ports() -> list[str]:

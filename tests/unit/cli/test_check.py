@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from apache.httpd import find, free_ports
+from tests.processes import processes_of
 from tests.unit.cli.commands import (
     COMMAND,
     ROOT,
     environment,
     in_its_own_mounts,
     own_ports,
-    processes_of,
     wsfront,
 )
 from tests.waiting import SECOND, until
