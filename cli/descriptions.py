@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from apache.description import read
+from apache.description import parse, read
 from apache.errors import DescriptionError
 from apache.site import Site
 
@@ -25,20 +25,27 @@ def add_site_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_sites(paths: Sequence[Path] | None) -> list[Site]:
+def read_sites(paths: Sequence[Path] | None, *, server_name: str | None = None) -> list[Site]:
     """Return the descriptions.
+
+    Args:
+        paths: files; none for the default one.
+        server_name: the name of a description that has none.
 
     Raises:
         UsageFault: with every fault of every file.
     """
     chosen = list(paths or ([DEFAULT] if DEFAULT.exists() else []))
-    if not chosen:
-        return [Site()]
     sites: list[Site] = []
     faults: list[str] = []
+    if not chosen:
+        try:
+            return [parse("{}", "--server-name", server_name=server_name)]
+        except DescriptionError as error:
+            raise UsageFault(str(error)) from None
     for path in chosen:
         try:
-            sites.append(read(path))
+            sites.append(read(path, server_name=server_name))
         except DescriptionError as error:
             faults += error.faults
     if faults:

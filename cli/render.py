@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apache import httpd, modules
+from apache.deployment import deployment
 from apache.errors import ApacheError, HttpdError
 from apache.httpd import FOLDERS
 from apache.render import render
@@ -39,14 +40,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--target",
         type=Path,
         metavar="FILE",
-        help="JSON facts of another machine (default: this one and its Apache)",
+        help="JSON facts of another machine, - for standard input (default: this one and its Apache)",
     )
-    parser.add_argument("--json", action="store_true", help="print files and modules as one JSON object")
+    parser.add_argument(
+        "--server-name", metavar="NAME", help="the name of a description that has none (default: localhost)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object: the files, and what else a playbook needs"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Render, then print or write."""
-    sites = read_sites(args.site)
+    sites = read_sites(args.site, server_name=args.server_name)
     try:
         target = _target(args)
         files = render(sites, target)
@@ -59,7 +65,12 @@ def run(args: argparse.Namespace) -> int:
         if args.layout == "private":
             _complete(args.out, sites)
     if args.json:
-        json.dump({"files": files, "modules": modules.needed(sites, target)}, sys.stdout, indent=2)
+        found = (
+            deployment(sites, target)
+            if target.layout == "debian"
+            else {"files": files, "modules": modules.needed(sites, target)}
+        )
+        json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif not args.out:
         for path, text in files.items():
@@ -80,7 +91,7 @@ def _complete(folder: Path, sites: Sequence[Site]) -> None:
 
 def _target(args: argparse.Namespace) -> Target:
     if args.target:
-        target = read_target(args.target)
+        target = read_target(Path("/dev/stdin") if str(args.target) == "-" else args.target)
         return target.model_copy(update={"layout": args.layout})
     if args.layout == "private":
         directory = plain_directory(args.out, "--out") if args.out else state_directory()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from apache import modules
+from apache.deployment import deployment
 from apache.description import read
 from apache.render import render
 from apache.target import Target
@@ -34,7 +35,30 @@ def files_below(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("layout", ["debian", "include", "private"])
+def test_json_for_a_machine_is_all_that_a_playbook_moves(given: list[str | Path], tmp_path: Path) -> None:
+    """For Debian's layout the JSON is the whole deployment, the same bytes each time."""
+    first, second = (wsfront("render", *given, "--json") for _ in range(2))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == second.stdout
+    assert json.loads(first.stdout) == deployment([read(tmp_path / "site.yaml")], Target())
+
+
+def test_the_target_may_come_by_standard_input_and_the_name_as_an_option() -> None:
+    """A playbook hands over the machine's facts without a file, and the inventory's name where no description says one."""
+    done = wsfront("render", "--target", "-", "--server-name", "chat.example.org", "--json", input="{}")
+    assert done.returncode == 0, done.stderr
+    assert [site["name"] for site in json.loads(done.stdout)["sites"]] == ["chat.example.org"]
+
+
+def test_a_wrong_server_name_is_a_fault_of_the_option() -> None:
+    """A name that no host can have is refused in a line."""
+    done = wsfront("render", "--target", "-", "--server-name", "a b", "--json", input="{}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("wsfront: --server-name: server_name: 'a b' is no host name")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("layout", ["include", "private"])
 def test_json_is_complete_and_stable(given: list[str | Path], tmp_path: Path, layout: str) -> None:
     """The JSON has all files and the modules to enable, the same bytes each time."""
     first, second = (wsfront("render", *given, "--layout", layout, "--json") for _ in range(2))

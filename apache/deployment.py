@@ -1,0 +1,78 @@
+"""What a playbook needs beside the files: names, certificates, sockets to try, the plan. Facts for others to move, not to derive.
+
+Pure, like the renderer. Knows nothing of Ansible, nor of who reads it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from . import modules
+from .capacity import plan
+from .render import render
+from .site import Site
+from .target import Target
+from .values import DEFAULT_PORTS
+from .views import certificate_files
+
+
+def deployment(sites: Sequence[Site], target: Target) -> dict[str, Any]:
+    """Return all that `render --json` prints for a machine.
+
+    Returns:
+        files: path below the root of the file system -> text.
+        modules: names for a2enmod.
+        sites: for each name what it is called, where its certificate lies and how its sockets are tried.
+        certificates: what the local authority issues: `site` names the store's folder.
+        backend: where our backend listens; its release is the playbook's business.
+        plan: the numbers for the whole server.
+
+    Raises:
+        TargetError: the machine cannot do what the descriptions ask for.
+        QuotingError: a text cannot be written into a directive safely.
+    """
+    listen = dict.fromkeys(str(address) for site in sites for address in site.own_backend)
+    return {
+        "files": render(sites, target),
+        "modules": modules.needed(sites, target),
+        "sites": [_site(site, target) for site in sites],
+        "certificates": certificates(sites),
+        "backend": {"listen": list(listen)},
+        "plan": asdict(plan(sites, target)),
+    }
+
+
+def certificates(sites: Sequence[Site]) -> list[dict[str, Any]]:
+    """Return what the local authority issues for these names: folder in the store, names, and who holds it."""
+    return [
+        {"site": site.server_name, "names": list(site.names), "for": "front"}
+        for site in sites
+        if site.tls.mode == "local-ca"
+    ]
+
+
+def _site(site: Site, target: Target) -> dict[str, Any]:
+    plain = site.tls.mode == "none"
+    port = target.http_port if plain else target.https_port
+    suffix = "" if port == DEFAULT_PORTS["http" if plain else "https"] else f":{port}"
+    certificate, key = (None, None) if site.tls.mode in {"acme", "none"} else certificate_files(site, target)
+    return {
+        "name": site.server_name,
+        "names": list(site.names),
+        "tls": site.tls.mode,
+        "certificate": certificate,
+        "key": key,
+        "url": f"http{'' if plain else 's'}://{site.server_name}{suffix}/",
+        "port": port,
+        "sockets": [
+            {
+                "path": socket.path,
+                "url": f"ws{'' if plain else 's'}://{site.server_name}{suffix}{socket.path}",
+                "origin": socket.origins[0]
+                if isinstance(socket.origins, tuple)
+                else f"http{'' if plain else 's'}://{site.server_name}{suffix}",
+                "backend": list(socket.backend),
+            }
+            for socket in site.websockets
+        ],
+    }
