@@ -169,6 +169,7 @@ def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         ),
         "plan": plan(sites, target),
         "tls": _server_tls(target) if any_tls else None,
+        "md": target.layout == "debian" and any(site.tls.acme for site in sites),
         "modules": [
             SimpleNamespace(
                 symbol=literal(f"{name}_module"), file=argument(f"{target.modules_directory}/mod_{name}.so")

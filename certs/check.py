@@ -32,18 +32,20 @@ BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.c
 Loaded = TypeVar("Loaded")
 
 
-def faults(certificate: Path, key: Path, names: Sequence[str], now: datetime | None = None) -> list[str]:
+def faults(
+    certificate: Path, key: Path | None, names: Sequence[str], now: datetime | None = None
+) -> list[str]:
     """Return all that is wrong with a certificate and its key for a server of these names, a sentence each.
 
     Args:
         certificate: PEM, the server's own first, then the intermediates (httpd: SSLCertificateFile).
-        key: PEM, not encrypted (httpd: SSLCertificateKeyFile).
+        key: PEM, not encrypted (httpd: SSLCertificateKeyFile); None where it is not to be judged.
         names: A-labels, wildcards or IP addresses; each must be covered by the certificate.
         now: the moment to judge by, with a timezone; the clock's by default.
     """
     found: list[str] = []
     chain = _load(pem.certificates, certificate, found)
-    private = _load(pem.private_key, key, found)
+    private = _load(pem.private_key, key, found) if key else None
     if chain is None:
         return found
     place = _place_of_leaf(chain, private)

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import idna
 
 from certs import pem
+from certs.check import faults
 from certs.errors import NameFault, PemFault, StoreFault
 from certs.store import Store
 from certs.summary import Summary, summary
@@ -29,11 +31,14 @@ SOON = 30  # days; certificates of the store are renewed by then
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `certs` and its own verbs."""
-    verbs = parser.add_subparsers(dest="certs_verb", metavar="{ca,issue,show,trust,untrust}", required=True)
+    verbs = parser.add_subparsers(
+        dest="certs_verb", metavar="{ca,issue,show,verify,trust,untrust}", required=True
+    )
     for name, help_text, action in (
         ("ca", "make the authority unless it is there, and show it", _ca),
         ("issue", "issue a certificate for these names, localhost and loopback", _issue),
         ("show", "show the certificates there are, or those of PEM files", _show),
+        ("verify", "say what is wrong with a certificate for these names", _verify),
         ("trust", "say how to trust the authority in each browser and system", _trust),
         ("untrust", "say how to take that trust back", _trust),
     ):
@@ -47,6 +52,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
         if name == "issue":
             verb.add_argument("names", nargs="+", metavar="NAME", help="host name, wildcard or IP address")
+            verb.add_argument("--json", action="store_true", help="for scripts")
+        if name == "verify":
+            verb.add_argument(
+                "file",
+                type=Path,
+                metavar="FILE",
+                help="PEM file, the server's own first; - for standard input",
+            )
+            verb.add_argument("names", nargs="+", metavar="NAME", help="host name, wildcard or IP address")
+            verb.add_argument("--key", type=Path, metavar="FILE", help="its private key, to judge too")
         if name == "show":
             verb.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a PEM file")
             verb.add_argument("--json", action="store_true", help="for scripts")
@@ -80,6 +95,9 @@ def _issue(args: argparse.Namespace) -> None:
     names = [_encoded(name) for name in args.names]
     store = Store(args.dir)
     issued = store.ensure(names[0], names)
+    if args.json:
+        print(json.dumps(asdict(issued), indent=2, default=str))
+        return
     print("issued" if issued.renewed else "good as it is")
     _print_facts(issued.certificate, summary(pem.certificates(issued.certificate)[0]))
     print(f"key file     {issued.key}\nauthority    {issued.ca}")
@@ -87,6 +105,27 @@ def _issue(args: argparse.Namespace) -> None:
         print(f"The authority is new; to trust it: {_again('trust', args)}")
     if issued.new_ca and store.former():
         print(f"It replaces one; where that was trusted, take it back: {_again('untrust', args)}")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    """Print nothing where all is well.
+
+    Raises:
+        RunFault: with every fault, a line each.
+    """
+    names = [_encoded(name) for name in args.names]
+    if str(args.file) != "-":
+        found = faults(args.file, args.key, names)
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(sys.stdin.buffer.read(pem.LARGEST + 1))
+            file.flush()
+            found = [
+                fault.replace(file.name, "standard input")
+                for fault in faults(Path(file.name), args.key, names)
+            ]
+    if found:
+        raise RunFault("\n".join(found))
 
 
 def _encoded(name: str) -> str:

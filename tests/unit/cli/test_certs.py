@@ -1,6 +1,7 @@
 """The verb `certs` makes, shows and explains, and answers bad use in one line."""
 
 import argparse
+import io
 import json
 from pathlib import Path
 
@@ -48,6 +49,33 @@ def test_ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "may sign     localhost, 127.0.0.0/8, ::1/128, and what is below" in made
     assert run("ca", "--dir", tmp_path / "my store") == 0
     assert capsys.readouterr().out.startswith("there already\n")
+
+
+def test_issue_tells_scripts_where_the_files_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON: the files, and whether something was made."""
+    told = []
+    for _ in range(2):
+        assert run("issue", "chat.example.org", "--json", "--dir", tmp_path) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert [one["renewed"] for one in told] == [True, False]
+    assert told[0]["key"] == str(tmp_path / "sites/chat.example.org/key.pem")
+    assert told[0] | {"renewed": False, "new_ca": False} == told[1]
+
+
+def test_verify_says_nothing_of_a_good_certificate_and_all_of_a_bad_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A certificate is judged for names, from a file or from standard input, without its key."""
+    run("issue", "chat.example.org", "--dir", tmp_path)
+    certificate = tmp_path / "sites/chat.example.org/certificate.pem"
+    capsys.readouterr()
+    assert run("verify", certificate, "chat.example.org") == 0
+    assert capsys.readouterr().out == ""
+    with pytest.raises(RunFault, match=r"certificate\.pem: .*other\.example\.org"):
+        run("verify", certificate, "other.example.org")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(certificate.read_bytes())))
+    with pytest.raises(RunFault, match=r"^standard input: .*other\.example\.org"):
+        run("verify", "-", "other.example.org")
 
 
 def test_issue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
