@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import pages
-from .app import Backend, chat_path
+from .app import Backend
 from .listen import ListenError, bind, release
+from .routes import chat_path
 from .settings import Settings, SettingsError, load, read_env_file
+from .systemd import Manager, take_sockets
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):  # where it has no wheel, asyncio's own loop does the same, slower
@@ -86,10 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings, user: pwd.struct_passwd | None, parent: int | None) -> int:
     _raise_file_limit(settings.connections)
     files = pages.load(chat_path(settings.sockets[0].public_path))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it would end us; until we serve there is nobody to close
+    inherited = take_sockets(os.environ)
+    manager = Manager(os.environ)
     listening = []
     try:
         owner = (user.pw_uid, user.pw_gid) if user else None
-        for address in settings.listen:
+        for address in settings.listen if not inherited else ():
             listening.append((address, bind(address, owner)))  # noqa: PERF401  # what is bound is undone below
         if user:
             os.setgroups([])
@@ -98,8 +103,10 @@ def _serve(settings: Settings, user: pwd.struct_passwd | None, parent: int | Non
         if parent:
             _exit_with(parent)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(Backend(settings, files).run([sock for _, sock in listening]))
+            serving = inherited or [sock for _, sock in listening]
+            runner.run(Backend(settings, files).run(serving, manager, inherited=bool(inherited)))
     finally:
+        manager.close()
         for address, sock in listening:
             sock.close()
             release(address)

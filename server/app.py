@@ -9,12 +9,11 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import cast
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
@@ -27,10 +26,12 @@ from .chat import Hall
 from .client_address import client_of
 from .listen import BACKLOG, name_of
 from .messages import FRAME_MOST, Refusal, checked_room
-from .origins import Policy, passes
+from .origins import passes
 from .pages import Page, answer
 from .pages import serve as serve_page
-from .settings import Settings, Socket
+from .routes import routes_of
+from .settings import Settings
+from .systemd import Manager
 from .wire import Wire
 
 log = logging.getLogger("server")
@@ -43,6 +44,11 @@ CLOSE_TIMEOUT = 5
 QUEUE_FRAMES = 1
 CLOSED_AT_ONCE = 100
 PAUSE = 0.01
+TURNS = 5
+HANDSHAKE_PATIENCE = 1.0
+
+RESTART = (1012, "service restart")
+GOING_AWAY = (1001, "going away")
 
 # No context is kept between messages, so that an idle socket costs no zlib memory (RFC 7692, section 7.1.1).
 DEFLATE = ServerPerMessageDeflateFactory(
@@ -54,31 +60,21 @@ DEFLATE = ServerPerMessageDeflateFactory(
 )
 
 
-@dataclass(frozen=True)
-class Route:
-    """What a path serves, and to which origins."""
+async def _stop_accepting(servers: Sequence[Server]) -> None:
+    """Close our end of the listening sockets, and let everybody in who was accepted before."""
+    loop = asyncio.get_running_loop()
+    # asyncio's own server loses those whom it accepted in the very turn in which it is closed; uvloop's does not read here.
+    for sock in (sock for server in servers for sock in server.sockets):
+        loop.remove_reader(sock.fileno())
+    await _turn(TURNS)
+    for server in servers:
+        server.close(close_connections=False)
+    await _turn(TURNS)
 
-    is_echo: bool
-    origins: Policy
 
-
-def chat_path(path: str) -> str:
-    """Name the chat's path under a socket's path."""
-    return f"{path}chat" if path.endswith("/") else path
-
-
-def routes_of(sockets: Sequence[Socket]) -> dict[str, Route]:
-    """Lay out the paths of all sockets; the upgrade at ``/`` is the chat too."""
-    routes: dict[str, Route] = {}
-    for entry in sockets:
-        path = quote(entry.path, safe="/%:@!$&'()*+,;=~")
-        folders = {path, f"{path.rstrip('/')}/"}
-        for chat in (path, *(f"{folder}chat" for folder in folders)):
-            routes[chat] = Route(is_echo=False, origins=entry.origins)
-        for folder in folders:
-            routes[f"{folder}echo"] = Route(is_echo=True, origins=entry.origins)
-    routes.setdefault("/", Route(is_echo=False, origins=sockets[0].origins))
-    return routes
+async def _turn(times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)
 
 
 class Backend:
@@ -92,10 +88,19 @@ class Backend:
         self.live: set[Wire] = set()
         self.open = 0
         self.draining = False
+        self.farewell: Callable[[Wire], None] | None = None
         self.empty = asyncio.Event()
 
-    async def run(self, listening: Sequence[socket.socket]) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short."""
+    async def run(
+        self, listening: Sequence[socket.socket], manager: Manager, *, inherited: bool = False
+    ) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short. SIGUSR1 closes all sockets and goes on.
+
+        Args:
+            listening: the sockets to serve on.
+            manager: who is told how it goes.
+            inherited: the sockets are somebody else's too, so what waits in their queues is left for the next process.
+        """
         loop = asyncio.get_running_loop()
         told: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -105,19 +110,31 @@ class Backend:
             else:
                 told.set_result(number)
 
+        def send_home() -> None:
+            if not told.done():
+                tasks.create_task(self.send_home())
+
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
         servers = await self.start(listening)
-        for sock in listening:
-            log.info("listening on %s", name_of(sock))
-        if await told == signal.SIGTERM:
-            await self.stop(servers, 1012, "service restart")
-        else:
-            await self.stop(servers, 1001, "going away")
+        async with asyncio.TaskGroup() as tasks:
+            loop.add_signal_handler(signal.SIGUSR1, send_home)
+            for sock in listening:
+                log.info("listening on %s", name_of(sock))
+            manager.tell("READY=1")
+            telling = tasks.create_task(manager.keep_told(self.status))
+            code, reason = RESTART if await told == signal.SIGTERM else GOING_AWAY
+            manager.tell("STOPPING=1")
+            await self.stop(servers, code, reason, inherited=inherited)
+            telling.cancel()
+
+    def status(self) -> str:
+        """Say in a few words how it goes."""
+        return f"draining, {self.open} connections left" if self.draining else f"{self.open} connections"
 
     async def start(self, listening: Sequence[socket.socket]) -> list[Server]:
         """Serve on sockets that listen already."""
-        return [
+        servers = [
             await serve_websockets(
                 self._converse,
                 sock=sock,
@@ -138,22 +155,28 @@ class Backend:
             )
             for sock in listening
         ]
+        for server in servers:
+            # The library refuses handshakes once it accepts no more; here _process_response decides that.
+            server.is_serving = lambda: True  # type: ignore[method-assign]
+        return servers
 
-    async def stop(self, servers: Sequence[Server], code: int, reason: str) -> None:
-        """Close all sockets with a code and a reason, refuse new ones, and end in bounded time."""
+    async def stop(
+        self, servers: Sequence[Server], code: int, reason: str, *, inherited: bool = False
+    ) -> None:
+        """Close all sockets with a code and a reason, take no new ones, and end in bounded time."""
         loop = asyncio.get_running_loop()
         patience = self.settings.drain_seconds * 0.9
         deadline = loop.time() + patience
-        log.info("draining %d connections: %d %s", self.open, code, reason)
         self.draining = True
+        if inherited:
+            self.farewell = partial(Wire.drop, code=code, reason=reason, patience=patience)
+            await _stop_accepting(servers)
+        log.info("draining %d connections: %d %s", self.open, code, reason)
+        await self._close_all(code, reason, patience)
+        if inherited:
+            await self._finish_handshakes(min(deadline, loop.time() + HANDSHAKE_PATIENCE))
         if not self.open:
             self.empty.set()
-        wires = list(self.live)
-        pause = min(PAUSE, 0.3 * patience * CLOSED_AT_ONCE / max(1, len(wires)))
-        for start in range(0, len(wires), CLOSED_AT_ONCE):
-            for wire in wires[start : start + CLOSED_AT_ONCE]:
-                wire.drop(code, reason, patience=patience)
-            await asyncio.sleep(pause)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self.empty.wait()
@@ -172,11 +195,33 @@ class Backend:
             log.info("left %d connections behind", len(self.live))
         log.info("stopped")
 
+    async def send_home(self) -> None:
+        """Close all sockets that are open now, as a stop would, and go on serving: the front is about to stop."""
+        log.info("closing %d connections, and staying: %d %s", self.open, *RESTART)
+        await self._close_all(*RESTART, self.settings.drain_seconds * 0.9)
+
+    async def _close_all(self, code: int, reason: str, patience: float) -> None:
+        """Close the open sockets, so many at a time that nothing else waits long."""
+        wires = list(self.live)
+        pause = min(PAUSE, 0.3 * patience * CLOSED_AT_ONCE / max(1, len(wires)))
+        for start in range(0, len(wires), CLOSED_AT_ONCE):
+            for wire in wires[start : start + CLOSED_AT_ONCE]:
+                wire.drop(code, reason, patience=patience)
+            await asyncio.sleep(pause)
+
+    async def _finish_handshakes(self, deadline: float) -> None:
+        """Wait for answers to those who were accepted before the stop: nobody else will answer them."""
+        clock = asyncio.get_running_loop().time
+        while any(wire.on_lost is None for wire in self.live) and clock() < deadline:  # noqa: ASYNC110  # no one event tells it
+            await asyncio.sleep(PAUSE)
+
     async def _converse(self, connection: ServerConnection) -> None:
         """Serve one open socket for its life."""
         wire = cast("Wire", connection)
         started = wire.loop.time()
         log.info("%s open from %s", wire.name, wire.client.address)
+        if self.farewell is not None:
+            self.farewell(wire)
         try:
             await wire.session()
         finally:
@@ -256,11 +301,13 @@ class Backend:
         wire = cast("Wire", connection)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS or wire not in self.live:
             return None
-        if self.draining or self.open >= self.settings.connections:
-            why = "The server is stopping.\n" if self.draining else "The server is full.\n"
+        is_closed = self.draining and self.farewell is None
+        if is_closed or self.open >= self.settings.connections:
+            why = "The server is stopping.\n" if is_closed else "The server is full.\n"
             log.info("%s refused 503 from %s", wire.name, wire.client.address)
             return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, why, Retry_After=RETRY_AFTER)
         self.open += 1
+        self.empty.clear()
         wire.on_lost = self._lost
         return None
 

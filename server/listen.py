@@ -48,6 +48,12 @@ def release(address: Address) -> None:
             _remove_stale(Path(address.path))
 
 
+def prepare(sock: socket.socket) -> None:
+    """Set what accepted sockets inherit: a peer that is gone, or reads nothing at all, is let go after a minute."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MILLISECONDS)
+
+
 def name_of(sock: socket.socket) -> str:
     """Name the address that a socket is bound to."""
     name = sock.getsockname()
@@ -61,8 +67,7 @@ def _bind_tcp(address: Address) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it: a peer that is gone, or reads nothing at all, is let go after a minute.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MILLISECONDS)
+        prepare(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.app import chat_path
 from server.pages import STATIC, load
+from server.routes import chat_path
 from server.settings import Socket
 from tests.unit.server.harness import Start, handshake
 

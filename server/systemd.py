@@ -1,0 +1,106 @@
+"""What systemd hands to a service and is told by it: listening sockets, readiness, status, the watchdog.
+
+Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). Where its variables are missing nothing here does anything.
+Knows nothing of what is served.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, MutableMapping
+
+from .listen import ListenError, prepare
+
+log = logging.getLogger("server")
+
+FIRST = 3  # SD_LISTEN_FDS_START
+PERIOD = 1.0
+PATIENCE = 1.0
+
+
+def take_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]:
+    """Take over the listening sockets that were given to this very process, and the variables that tell of them.
+
+    Raises:
+        ListenError: where something else than listening stream sockets was given.
+    """
+    count, process, names = (
+        environment.pop(f"LISTEN_{key}", "").strip() for key in ("FDS", "PID", "FDNAMES")
+    )
+    if process != str(os.getpid()) or not count.isdecimal():
+        return []
+    given = range(FIRST, FIRST + int(count))
+    named = [*names.split(":"), *("unknown" for _ in given)]
+    return [_adopt(number, name) for number, name in zip(given, named, strict=False)]
+
+
+def _adopt(number: int, name: str) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=number)
+        is_listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if is_listening and sock.type == socket.SOCK_STREAM:
+            sock.set_inheritable(False)
+            prepare(sock)
+            return sock
+    except OSError:
+        pass
+    raise ListenError(
+        f"descriptor {number} ({name}) is no listening socket; give it by ListenStream= and Accept=no"
+    )
+
+
+class Manager:
+    """The service manager that started this process, or nobody."""
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        self._socket = _connect(environment.pop("NOTIFY_SOCKET", ""))
+        microseconds = environment.pop("WATCHDOG_USEC", "")
+        is_meant = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        is_set = is_meant and microseconds.isdecimal() and int(microseconds) > 0
+        self._half = int(microseconds) / 2_000_000 if is_set else None
+
+    def close(self) -> None:
+        """Tell nothing from now on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def tell(self, *lines: str) -> None:
+        """Send assignments, as READY=1; nothing happens where nobody asked for them."""
+        if self._socket is not None and lines:
+            try:
+                self._socket.send("\n".join(lines).encode())
+            except OSError as fault:
+                log.warning("systemd does not hear: %s", fault.strerror or fault)
+
+    async def keep_told(self, status: Callable[[], str]) -> None:
+        """Tell the status whenever it has changed, and at half the watchdog's time that this event loop still turns."""
+        if self._socket is None:
+            return
+        clock = asyncio.get_running_loop().time
+        told, due = "", clock()
+        while True:
+            lines = []
+            if (now := status()) != told:
+                lines, told = [f"STATUS={now}"], now
+            if self._half is not None and clock() >= due:
+                lines.append("WATCHDOG=1")
+                due = clock() + self._half
+            self.tell(*lines)
+            await asyncio.sleep(PERIOD if self._half is None else min(PERIOD, max(0.0, due - clock())))
+
+
+def _connect(address: str) -> socket.socket | None:
+    """Connect to systemd's datagram socket: a path, or @ and the name of an abstract one."""
+    if not address:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    try:
+        sock.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+    except OSError as fault:
+        sock.close()
+        log.warning("NOTIFY_SOCKET %s: %s; going on without", address, fault.strerror or fault)
+        return None
+    return sock
