@@ -180,6 +180,29 @@ def test_first_start_makes_the_environment(fresh: Project) -> None:
     assert fresh.is_made()
 
 
+def test_environment_elsewhere(fresh: Project, tmp_path: Path) -> None:
+    """WSFRONT_VENV says where the environment lies; the project's own folder stays as it was."""
+    fresh.environment["WSFRONT_VENV"] = str(tmp_path / "else where" / "venv")
+    status, output, _ = fresh.start("render")
+    assert (status, json.loads(output)["thing"]) == (0, "1.0")
+    assert (tmp_path / "else where" / "venv" / "bin" / "python").exists()
+    assert not fresh.venv.exists()
+    assert fresh.is_made()
+
+
+def test_folder_that_is_no_environment_stays(fresh: Project, tmp_path: Path) -> None:
+    """A folder named by WSFRONT_VENV that holds anything but an environment is not emptied."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter").touch()
+    fresh.environment["WSFRONT_VENV"] = str(tmp_path / "mine")
+    status, _, errors = fresh.start("render")
+    assert (status, errors) == (
+        1,
+        f"wsfront: WSFRONT_VENV: {tmp_path / 'mine'} holds something else; name a folder that is not there yet\n",
+    )
+    assert (tmp_path / "mine" / "letter").exists()
+
+
 def test_process_is_the_commands(project: Project) -> None:
     """The process that was started is the command: same id, its standard input, its exit status."""
     with project.popen("up", stdin=subprocess.PIPE) as process:
