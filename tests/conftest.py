@@ -7,14 +7,17 @@ import platform
 import signal
 import ssl
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from tests import needs
 
+_MACHINES = {"hosts": "real Debian systems, as containers"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--require` and `--update-golden`."""
+    """Add `--require`, `--update-golden`, and an option for each kind of machine."""
     parser.addoption(
         "--require",
         default="",
@@ -24,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write the expectations in tests/golden anew"
     )
+    for folder, machines in _MACHINES.items():
+        parser.addoption(f"--{folder}", action="store_true", help=f"run tests/{folder} as well: {machines}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
         message = f"--require: unknown {', '.join(sorted(unknown))}; known: {', '.join(needs.NEEDS)}, all"
         raise pytest.UsageError(message)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out tests that boot machines, unless they are asked for."""
+    is_left_out = collection_path.parent == Path(__file__).parent and collection_path.name in _MACHINES
+    return True if is_left_out and not config.getoption(f"--{collection_path.name}") else None
 
 
 def pytest_report_header() -> list[str]:

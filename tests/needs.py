@@ -29,6 +29,7 @@ class Need:
 
 
 NEEDS = {
+    "ansible": Need(("/usr/bin/ansible-playbook",), ("--version",), "apt-get install ansible-core"),
     "apache": Need(("apache2", "httpd"), ("-v",), "apt-get install apache2-bin"),
     "browser": Need(
         ("chromium", "chromium-browser", "google-chrome"),
@@ -36,15 +37,20 @@ NEEDS = {
         "apt-get install chromium, on Ubuntu snap install chromium",
     ),
     "curl": Need(("curl",), ("--version",), "apt-get install curl"),
+    "ip": Need(("ip",), ("-V",), "apt-get install iproute2"),
+    "mmdebstrap": Need(("mmdebstrap",), ("--version",), "apt-get install mmdebstrap"),
     "mounts": Need(("unshare",), ("-m", "echo", "mount namespaces"), "run as root, on Linux with unshare(1)"),
     "node": Need(
         ("node",),
         ("-p", "`Node ${process.version}, ws ${require('ws/package.json').version}`"),
         "apt-get install nodejs node-ws",
     ),
+    "nspawn": Need(("systemd-nspawn",), ("--version",), "apt-get install systemd-container"),
     "openssl": Need(("openssl",), ("version",), "apt-get install openssl"),
     "patch": Need(("patch",), ("--version",), "apt-get install patch"),
+    "pebble": Need(("pebble",), ("-h",), "apt-get install pebble"),
     "php": Need(("php",), ("-n", "-r", "echo 'PHP ', PHP_VERSION;"), "apt-get install php-cli"),
+    "ssh": Need(("ssh",), ("-V",), "apt-get install openssh-client"),
 }
 
 
@@ -64,5 +70,5 @@ def version(name: str) -> str | None:
     done = subprocess.run(
         [program, *NEEDS[name].version], env=environment, capture_output=True, text=True, check=False
     )
-    lines = done.stdout.strip().splitlines()
+    lines = (done.stdout or done.stderr).strip().splitlines()
     return lines[0].removeprefix("Server version: ") if done.returncode == 0 and lines else None

@@ -27,17 +27,7 @@ SERVER = (
 
 # What playbooks and tests install there.
 ARCHIVE = (
-    *(
-        "apache2",
-        "ssl-cert",
-        "python3-venv",
-        "python3-pip",
-        "python3-apt",
-        "redis-server",
-        "openssl",
-        "curl",
-        "acl",
-    ),
+    *("apache2", "ssl-cert", "python3-venv", "python3-apt", "redis-server", "openssl", "curl", "acl"),
     *("nginx-light", "libapache2-mod-php", "rsync", "unattended-upgrades"),
 )
 
