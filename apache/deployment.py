@@ -9,6 +9,7 @@ from typing import Any
 
 from . import modules
 from .capacity import plan
+from .hop import back_end, listens
 from .render import render
 from .site import Site
 from .target import Target
@@ -24,31 +25,44 @@ def deployment(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         modules: names for a2enmod.
         sites: for each name what it is called, where its certificate lies and how its sockets are tried.
         certificates: what the local authority issues: `site` names the store's folder.
-        backend: where our backend listens; its release is the playbook's business.
+        backend: where our backend listens on this machine, and of a hop the networks that may connect and whether by TLS.
         plan: the numbers for the whole server.
 
     Raises:
         TargetError: the machine cannot do what the descriptions ask for.
         QuotingError: a text cannot be written into a directive safely.
     """
-    listen = dict.fromkeys(str(address) for site in sites for address in site.own_backend)
+    hop = back_end(sites, target)
     return {
         "files": render(sites, target),
         "modules": modules.needed(sites, target),
         "sites": [_site(site, target) for site in sites],
-        "certificates": certificates(sites),
-        "backend": {"listen": list(listen)},
+        "certificates": certificates(sites, target),
+        "backend": {
+            "listen": [str(address) for address in listens(sites, target)],
+            "fronts": list(hop.fronts) if hop else [],
+            "tls": bool(hop and hop.tls),
+        },
         "plan": asdict(plan(sites, target)),
     }
 
 
-def certificates(sites: Sequence[Site]) -> list[dict[str, Any]]:
-    """Return what the local authority issues for these names: folder in the store, names, and who holds it."""
-    return [
-        {"site": site.server_name, "names": list(site.names), "for": "front"}
+def certificates(sites: Sequence[Site], target: Target) -> list[dict[str, Any]]:
+    """Return what the local authority issues for these names: folder in the store, names, and who holds it.
+
+    The backend reads its key itself, so its group may; Apache reads its own as root.
+    """
+    made = [
+        {"site": site.server_name, "names": list(site.names), "for": "front", "group": "root", "mode": "0600"}
         for site in sites
         if site.tls.mode == "local-ca"
     ]
+    hop = back_end(sites, target)
+    if hop and hop.tls:
+        made.append(
+            {"site": hop.site, "names": list(hop.names), "for": "backend", "group": "wsfront", "mode": "0640"}
+        )
+    return made
 
 
 def _site(site: Site, target: Target) -> dict[str, Any]:

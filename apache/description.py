@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import DescriptionError
-from .site import Acme, Files, Model, Pages, Site, Tls, WebSocket
+from .site import Acme, Files, Hop, Model, Pages, Site, Tls, WebSocket
 
 SIZE_LIMIT = 1 << 20  # bytes; a description is a page of text
 
@@ -185,6 +185,7 @@ def _word(fault: ErrorDetails) -> tuple[str, str]:
     wanted = {
         "string_type": "text (put it in quotes)",
         "int_type": "a whole number",
+        "bool_type": "true or false",
         "int_from_float": "a whole number",
         "tuple_type": "a list",
         "model_type": "a mapping of keys and values",
@@ -215,6 +216,7 @@ def _keys_at(parents: Sequence[int | str]) -> Sequence[str]:
         "tls": Tls,
         "files": Files,
         "acme": Acme,
+        "hop": Hop,
         "websockets": WebSocket,
         "pages": Pages,
     }

@@ -26,7 +26,7 @@ def needed(sites: Sequence[Site], target: Target) -> list[str]:
     """Return the modules' names in the order of loading."""
     names = list(_ALWAYS)
     modes = {site.tls.mode for site in sites}
-    if modes - {"none"}:
+    if modes - {"none"} or any(site.hop and site.hop.tls for site in sites):
         names += ["ssl", "socache_shmcb"]
     if "acme" in modes and target.layout == "debian":
         names += ["md"]

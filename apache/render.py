@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import modules, tls
 from .capacity import plan
 from .errors import TargetError
+from .hop import back_end, listens
 from .quoting import Quoted, argument, environment, literal
 from .rules import rules_view
 from .site import Site
@@ -49,7 +50,7 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
             for site in sites
         }
     context = _context(sites, target)
-    backend = backend_environment(sites)
+    backend = backend_environment(sites, target)
     if target.layout == "private":
         return {"httpd.conf": _text("private.conf.j2", context), "backend.env": backend}
     files = {
@@ -71,13 +72,13 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
     return files
 
 
-def backend_environment(sites: Sequence[Site]) -> str:
+def backend_environment(sites: Sequence[Site], target: Target) -> str:
     """Return backend.env: the only way by which a description reaches our backend.
 
     Of each site, the sockets that share the first one's backend are ours; others are somebody else's.
 
     Raises:
-        TargetError: two sockets of ours reach the same path with different rules.
+        TargetError: two sockets of ours reach the same path with different rules, or by different kinds of hop.
     """
     ours = [
         socket for site in sites for socket in site.websockets if set(socket.backends) & set(site.own_backend)
@@ -95,16 +96,18 @@ def backend_environment(sites: Sequence[Site]) -> str:
                 f"two sockets reach the backend's {socket.target_path} by different paths or with different origins: "
                 "give one of them a backend_path of its own"
             )
-    return environment(
-        {
-            "WSFRONT_LISTEN": " ".join(
-                dict.fromkeys(str(address) for site in sites for address in site.own_backend)
-            ),
-            "WSFRONT_SOCKETS": json.dumps(list(sockets.values()), separators=(",", ":")),
-            "WSFRONT_PING_INTERVAL": str(min(socket.ping_interval for socket in ours)),
-            "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
-        }
-    )
+    values = {
+        "WSFRONT_LISTEN": " ".join(str(address) for address in listens(sites, target)),
+        "WSFRONT_SOCKETS": json.dumps(list(sockets.values()), separators=(",", ":")),
+        "WSFRONT_PING_INTERVAL": str(min(socket.ping_interval for socket in ours)),
+        "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
+    }
+    if hop := back_end(sites, target):
+        values["WSFRONT_FRONTS"] = " ".join(hop.fronts)
+        if hop.tls:
+            values["WSFRONT_TLS_CERTIFICATE"] = hop.certificate
+            values["WSFRONT_TLS_KEY"] = hop.key
+    return environment(values)
 
 
 @functools.cache
@@ -150,6 +153,7 @@ def _require_modules(sites: Sequence[Site], target: Target) -> None:
 
 def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
     any_tls = any(site.tls.mode != "none" for site in sites)
+    speaks_tls = any_tls or any(site.hop and site.hop.tls for site in sites)
     run = f"{target.directory}/run" if target.layout == "private" else "/run/apache2"
     return {
         "target": SimpleNamespace(
@@ -168,7 +172,7 @@ def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
             https_listen=[literal(f"{address}:{target.https_port}") for address in target.listen if any_tls],
         ),
         "plan": plan(sites, target),
-        "tls": _server_tls(target) if any_tls else None,
+        "tls": _server_tls(target) if speaks_tls else None,
         "md": target.layout == "debian" and any(site.tls.acme for site in sites),
         "modules": [
             SimpleNamespace(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 from . import origins
 from .errors import TargetError
+from .hop import is_secured
 from .quoting import Quoted, argument, comment, pattern
 from .site import Site, WebSocket
 from .views import worker_url
@@ -28,6 +29,11 @@ def _socket(site: Site, socket: WebSocket, index: int) -> SimpleNamespace:
     if len(socket.backends) > 1:
         raise TargetError(
             f"{socket.path}: an .htaccess cannot balance backends: name one, or use the layout debian or include"
+        )
+    if is_secured(site, socket.backends[0]):
+        raise TargetError(
+            f"{socket.path}: an .htaccess cannot speak TLS to a backend (SSLProxyEngine is the vhost's): "
+            "use the layout debian or include, or hop.tls: false with the firewall"
         )
     base = worker_url("ws", socket.backends[0], f"wsfront-{index}.{site.server_name}")
     # Between host and what a client sent stands a slash of ours: without it a path could name another host.

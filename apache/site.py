@@ -8,7 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from .values import (
     AcmeDirectory,
@@ -101,7 +109,7 @@ class WebSocket(Model):
         BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
     ] = Field(
         default=("127.0.0.1:8888",),
-        description="host:port or unix:/path on this machine; a list is balanced and health-checked.",
+        description="host:port or unix:/path; a list is balanced and health-checked. On another machine only with the key hop.",
     )
     health_path: HealthPath | None = Field(
         default="/healthz",
@@ -156,7 +164,9 @@ class WebSocket(Model):
 class Pages(Model):
     """Say where the pages of this name come from."""
 
-    proxy: BackendAddress | None = Field(default=None, description="A backend on this machine.")
+    proxy: BackendAddress | None = Field(
+        default=None, description="A backend; on another machine only with the key hop."
+    )
     root: FilePath | None = Field(default=None, description="A directory.")
 
     @model_validator(mode="after")
@@ -164,6 +174,26 @@ class Pages(Model):
         if (self.proxy is None) == (self.root is None):
             raise ValueError("needs one of proxy and root: where the pages come from")
         return self
+
+
+def _remote(source: tuple[WebSocket, ...] | Pages | None) -> list[Address]:
+    if isinstance(source, tuple):
+        named = [address for socket in source for address in socket.backends]
+    else:
+        named = [Address.parse(source.proxy)] if source and source.proxy else []
+    return [address for address in named if address.is_remote]
+
+
+class Hop(Model):
+    """Say how the way to a backend on another machine is kept."""
+
+    fronts: Annotated[tuple[Network, ...], Field(min_length=1)] = Field(
+        description="Addresses or networks that the fronts connect from: they alone reach the backend, and are believed."
+    )
+    tls: bool = Field(
+        default=True,
+        description="true: by https and wss, certified by the local authority; false: plain, behind the firewall alone.",
+    )
 
 
 class Site(Model):
@@ -178,6 +208,9 @@ class Site(Model):
         default=(),
         description="Networks of a CDN or load balancer in front; who the client is then comes from its X-Forwarded-For.",
     )
+    hop: Hop | None = Field(
+        default=None, description="Only, and always, with a backend that is on another machine."
+    )
     websockets: Annotated[tuple[WebSocket, ...], Field(min_length=1)] = Field(
         default=(WebSocket(),), description="The sockets, by public path."
     )
@@ -185,6 +218,18 @@ class Site(Model):
         default_factory=lambda data: Pages(proxy=data["websockets"][0].backend[0]),
         description="Where the pages come from; default: the first socket's backend; null: this name serves sockets alone.",
     )
+
+    @field_validator("websockets", "pages")
+    @classmethod
+    def _remote_needs_a_hop(cls, value: tuple[WebSocket, ...] | Pages | None, info: ValidationInfo) -> object:
+        """Refuse a backend on another machine without a hop; `hop` stands before these fields, and is absent where it is faulty."""
+        remote = next(iter(_remote(value)), None)
+        if remote and "hop" in info.data and info.data["hop"] is None:
+            raise ValueError(
+                f"{str(remote)!r} is another machine, and the way there would be plain and open: say which addresses connect to it, "
+                "as in `hop: {fronts: [10.0.0.1]}`, or use a loopback address or a unix socket"
+            )
+        return value
 
     @model_validator(mode="after")
     def _names_and_paths_are_distinct(self) -> Self:
@@ -200,12 +245,21 @@ class Site(Model):
             )
         if self.tls.mode == "acme" and "." not in self.server_name:
             raise ValueError(f"tls.mode: acme needs a public name, not {self.server_name!r}")
+        if self.hop is not None and not self.remote:
+            raise ValueError(
+                "hop is for backends on other machines, and all of these are on this one: leave it out"
+            )
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return all names of the site, the main one first."""
         return (self.server_name, *self.server_aliases)
+
+    @property
+    def remote(self) -> tuple[Address, ...]:
+        """Return the backends that are on other machines, each once."""
+        return tuple(dict.fromkeys((*_remote(self.websockets), *_remote(self.pages))))
 
     def relocated(self, addresses: Mapping[str, str]) -> "Site":
         """Return the same site with backends at other addresses: old -> new; others stay where they are."""
@@ -214,6 +268,8 @@ class Site(Model):
             socket["backend"] = [addresses.get(address, address) for address in socket["backend"]]
         if data["pages"] and data["pages"]["proxy"]:
             data["pages"]["proxy"] = addresses.get(data["pages"]["proxy"], data["pages"]["proxy"])
+        if all(str(address) in addresses for address in self.remote):
+            data["hop"] = None
         return Site.model_validate_json(json.dumps(data))
 
     @property

@@ -33,6 +33,7 @@ class Target(BaseModel):
         group: the group beside that user.
         directory: where the configuration's own files lie: Apache's ServerRoot when private, wsfront's own folder otherwise.
         listen: addresses to bind (private only).
+        addresses: names and addresses that are this machine's, so that of several backends it is its own; none: all named are.
         https_port: port for TLS.
         http_port: port for plain HTTP.
         reloads: how many graceful reloads a socket may outlive.
@@ -54,6 +55,7 @@ class Target(BaseModel):
     group: str = ""
     directory: str = "/etc/wsfront"
     listen: tuple[str, ...] = ("127.0.0.1",)
+    addresses: tuple[str, ...] = ()
     https_port: Annotated[int, Field(ge=1, le=65535)] = 443
     http_port: Annotated[int, Field(ge=1, le=65535)] = 80
     reloads: Annotated[int, Field(ge=0, le=50)] = 4

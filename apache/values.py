@@ -102,7 +102,7 @@ class Address:
     """Where a backend listens: a TCP host and port, or a unix socket.
 
     Attributes:
-        host: a loopback host name or address without brackets; empty for a unix socket.
+        host: a host name or address without brackets; empty for a unix socket.
         port: 1 to 65535; 0 for a unix socket.
         socket: the absolute path of a unix socket; empty for TCP.
     """
@@ -117,6 +117,11 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether others than this machine may be there: neither a loopback address nor a unix socket."""
+        return bool(self.host) and self.host != "localhost" and not _is_loopback(self.host)
+
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else self.authority
 
@@ -125,7 +130,7 @@ class Address:
         """Read `host:port`, `[v6]:port` or `unix:/path`.
 
         Raises:
-            ValueError: it is none of these, or would carry plain traffic off this machine.
+            ValueError: it is none of these, or no one machine's.
         """
         return _address(text)
 
@@ -159,12 +164,22 @@ def _address(text: str) -> Address:
             raise ValueError(f"[{six}] is no IPv6 address") from None
     else:
         host = host_name(name)
-    if host != "localhost" and not _is_loopback(host):
-        raise ValueError(
-            f"{text!r} is another machine, and the way there would be plain and open: "
-            "use a loopback address (a tunnel such as WireGuard or stunnel can end there) or a unix socket"
-        )
+    _require_one_machine(text, host)
     return Address(host=host, port=port)
+
+
+def _require_one_machine(text: str, host: str) -> None:
+    if len(host) > 64:  # noqa: PLR2004 (a common name's upper bound, X.520; Apache's workers take little more)
+        raise ValueError(f"the host in {text!r} is longer than 64 characters: name its address instead")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    mapped = getattr(address, "ipv4_mapped", None)
+    if address.is_unspecified or address.is_multicast or address.is_link_local or mapped:
+        raise ValueError(
+            f"{text!r} is no address of one machine: name the one that the backend is reached at, as in 10.0.0.2:8888"
+        )
 
 
 def _is_loopback(host: str) -> bool:

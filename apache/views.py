@@ -7,6 +7,7 @@ import ipaddress
 from types import SimpleNamespace
 
 from . import origins, tls
+from .hop import is_secured
 from .quoting import Quoted, argument, comment, join, literal, pattern
 from .site import Site, WebSocket
 from .target import Target
@@ -15,6 +16,7 @@ from .versions import MD_CA_FILE_IN_DOMAIN, at_least
 
 _CLIENT_TIMEOUT = 60  # seconds; httpd's own default for a slow client, where no socket asks for less
 _CONNECT_TIMEOUT = 5  # seconds; a backend on this machine answers at once or not at all
+_HEALTH_PATH = "/healthz"  # server/app.py
 _HEALTH_INTERVAL = 2  # seconds between checks of a balanced backend
 
 
@@ -26,6 +28,9 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
         aliases += [name for name in ("localhost", "127.0.0.1", "[::1]") if name not in site.names]
     names = [literal(name) for name in (site.server_name, *aliases)]
     plain = site.tls.mode == "none"
+    # In order of length, since the last <Location> that matches wins: https://httpd.apache.org/docs/2.4/sections.html#merging
+    order = sorted(range(len(site.websockets)), key=lambda index: len(site.websockets[index].path))
+    sockets = [_socket(site, index) for index in order]
     return SimpleNamespace(
         server_name=names[0],
         server_aliases=join(" ", names[1:]),
@@ -57,13 +62,10 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
             ],
         ),
         pages=_pages(site),
-        # In order of length, since the last <Location> that matches wins: https://httpd.apache.org/docs/2.4/sections.html#merging
-        sockets=[
-            _socket(site, index)
-            for index in sorted(
-                range(len(site.websockets)), key=lambda index: len(site.websockets[index].path)
-            )
-        ],
+        sockets=sockets,
+        peer=_peer(target),
+        checks_by_tls=any(socket.members and socket.secured for socket in sockets),
+        health=join(", ", [Quoted(f"'{literal(path)}'") for path in _health_paths(site, target)]),
     )
 
 
@@ -115,11 +117,23 @@ def _tls(site: Site, target: Target) -> SimpleNamespace:
     return SimpleNamespace(
         certificate=None if by_module else argument(certificate),
         key=None if by_module else argument(key),
-        protocols=join(" ", [Quoted("-all"), *(Quoted(f"+{literal(name)}") for name in profile.protocols)]),
+        protocols=_protocols(profile),
         ciphers=join(":", [literal(name) for name in profile.ciphers]),
         ciphersuites=join(":", [Quoted(name) for name in profile.ciphersuites]),
         hsts=hsts,
     )
+
+
+def _peer(target: Target) -> SimpleNamespace:
+    """Say how a backend on another machine is known: by the local authority, whatever certificates the site itself has."""
+    profile = tls.profile("intermediate", apache=target.apache, openssl=target.openssl)
+    return SimpleNamespace(
+        protocols=_protocols(profile), authority=argument(f"{target.directory}/certs/ca/ca.pem")
+    )
+
+
+def _protocols(profile: tls.Profile) -> Quoted:
+    return join(" ", [Quoted("-all"), *(Quoted(f"+{literal(name)}") for name in profile.protocols)])
 
 
 def _trusted(network: str) -> SimpleNamespace:
@@ -136,12 +150,15 @@ def _pages(site: Site) -> SimpleNamespace:
     """Say what stands at /: a directory, a backend, the socket's own <Location>, or nothing."""
     root = next((socket for socket in site.websockets if socket.path == "/"), None)
     pages = site.pages
-    proxy = None
+    proxy, secured = None, False
     if pages and pages.proxy and not (root and not _turns_off(site, root)):
-        proxy = argument(worker_url("http", Address.parse(pages.proxy), "pages") + "/")
+        address = Address.parse(pages.proxy)
+        secured = is_secured(site, address)
+        proxy = argument(worker_url("https" if secured else "http", address, "pages") + "/")
     return SimpleNamespace(
         root=argument(pages.root) if pages and pages.root else None,
         proxy=proxy,
+        secured=secured,
         none=pages is None and root is None,
     )
 
@@ -162,8 +179,11 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
     socket = site.websockets[index]
     turns_off = _turns_off(site, socket)
     scheme = "ws" if turns_off or socket.tunnel == "ws" else "http"
-    names = [f"wsfront-{index}-{member}" for member in range(len(socket.backends))]
-    urls = [worker_url(scheme, address, name) for address, name in zip(socket.backends, names, strict=True)]
+    secured = [is_secured(site, address) for address in socket.backends]
+    urls = [
+        worker_url(scheme + "s" * by_tls, address, f"wsfront-{index}-{member}")
+        for member, (address, by_tls) in enumerate(zip(socket.backends, secured, strict=True))
+    ]
     # Names without the site's: each vhost has workers of its own, and Apache takes 64 bytes at most (PROXY_BALANCER_MAX_NAME_SIZE).
     balancer = f"balancer://wsfront-{index}" if len(urls) > 1 else None
     base = balancer or urls[0]
@@ -182,9 +202,30 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
         if balancer
         else [],
         parameters=Quoted(" lbmethod=bybusyness" if balancer else parameters),
+        secured=any(secured),
+        hides_host=any(secured) or (socket.path == "/" and _pages(site).secured),
         origins_test=origins.expression(socket.origins, tls=site.tls.mode != "none"),
         inner=_inner(site, socket),
     )
+
+
+def _health_paths(site: Site, target: Target) -> list[str]:
+    """Return the public paths at which our backend says how it is: counts that are nobody else's business."""
+    ours = set(site.own_backend)
+    paths = []
+    if (
+        site.pages
+        and site.pages.proxy
+        and Address.parse(site.pages.proxy) in ours
+        and target.layout != "include"
+    ):
+        paths.append(_HEALTH_PATH)
+    paths += [
+        socket.path.rstrip("/") + _HEALTH_PATH
+        for socket in site.websockets
+        if ours & set(socket.backends) and socket.target_path == "/"
+    ]
+    return list(dict.fromkeys(paths))
 
 
 def _inner(site: Site, socket: WebSocket) -> Quoted | None:

@@ -71,7 +71,13 @@ def make_leaf(
     now: datetime,
 ) -> x509.Certificate:
     """Return a server's certificate for these names and loopback, signed by the authority."""
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, LEAF_ORGANIZATION)])
+    names = list(names)
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, LEAF_ORGANIZATION)]
+    if names and not isinstance(names[0], str):
+        # Apache as a client looks for an address here, and never among the alternative names:
+        # httpd modules/ssl/ssl_util_ssl.c, getIDs.
+        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, str(names[0])))
+    subject = x509.Name(attributes)
     issuer_id = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
         _builder(subject, authority.subject, public_key, now, LEAF_LIFETIME)

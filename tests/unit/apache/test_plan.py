@@ -121,7 +121,7 @@ def test_backend_gets_its_own_sockets_alone() -> None:
         "websockets: [{connections: 10}, {path: /b/, idle_timeout: 10, connections: 5}, {path: /c/, backend: 127.0.0.1:9}]",
         "a",
     )
-    text = backend_environment([site])
+    text = backend_environment([site], Target())
     assert "/b/" in text
     assert "/c/" not in text
     assert 'WSFRONT_PING_INTERVAL="5"' in text
