@@ -106,8 +106,9 @@ def test_apache_reads(case: Path, machine: Target, certificate: tuple[Path, Path
     ):
         pytest.skip(f"Apache {target_of(case).apache} is missing; this machine has {machine.apache}")
     main = files["httpd.conf"] if private else wrapped(case, files, machine)
-    for name in ("logs", "run", "empty", "md"):
-        (tmp_path / name).mkdir()
+    for name in ("logs", "run", "empty", "md", "certs/ca"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(certificate[0], tmp_path / "certs/ca/ca.pem")
     for name, text in {**files, "httpd.conf": main}.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
