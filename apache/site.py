@@ -265,7 +265,8 @@ class Site(Model):
         """Return the same site with backends at other addresses: old -> new; others stay where they are."""
         data = self.model_dump(mode="json")
         for socket in data["websockets"]:
-            socket["backend"] = [addresses.get(address, address) for address in socket["backend"]]
+            moved = [addresses.get(address, address) for address in socket["backend"]]
+            socket["backend"] = list(dict.fromkeys(moved))
         if data["pages"] and data["pages"]["proxy"]:
             data["pages"]["proxy"] = addresses.get(data["pages"]["proxy"], data["pages"]["proxy"])
         if all(str(address) in addresses for address in self.remote):

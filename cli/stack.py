@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Self
 
 from apache import httpd
+from apache.hop import back_end, listens
 from apache.render import render
 from apache.site import Site, WebSocket
 from apache.target import Target
 from apache.values import Address
 from certs.check import faults
 from certs.store import Store
+from server.listen import release
+from server.settings import parse_address
 
 from .descriptions import ROOT
 from .errors import RunFault, UsageFault
@@ -34,9 +37,9 @@ _HANDSHAKE_SECONDS = 5.0
 class Backend:
     """Run our backend as a process, with the environment file that the renderer made."""
 
-    def __init__(self, environment: Path, address: Address, user: str) -> None:
+    def __init__(self, environment: Path, addresses: Sequence[Address], user: str) -> None:
         self.environment = environment
-        self.address = address
+        self.addresses = addresses
         self.user = user
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -68,10 +71,10 @@ class Backend:
                 preexec_fn=httpd.die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
             )
         deadline = time.monotonic() + _READY_SECONDS
-        while not accepts(self.address):
+        while not accepts(self.addresses[0]):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise RunFault(f"the backend did not start on {self.address}: see its own line above")
+                raise RunFault(f"the backend did not start on {self.addresses[0]}: see its own line above")
             time.sleep(0.01)
 
     @property
@@ -84,6 +87,9 @@ class Backend:
         process, self.process = self.process, None
         if process is not None:
             httpd.end(process, _STOP_SECONDS)
+            # Bound as root, the file of a unix socket is not for the backend's own user to remove.
+            for address in self.addresses:
+                release(parse_address(str(address)))
 
 
 class Stack:
@@ -109,7 +115,9 @@ class Stack:
         self.store = Store(directory / "certs")
         self.new_ca = False
         self.backend = (
-            Backend(directory / "backend.env", sites[0].own_backend[0], self.target.user) if backend else None
+            Backend(directory / "backend.env", listens(sites, self.target), self.target.user)
+            if backend
+            else None
         )
 
     @property
@@ -127,6 +135,11 @@ class Stack:
         """
         _require_good_files(self.sites)
         ours = {site.server_name: site.names for site in self.sites if site.tls.mode in {"local-ca", "acme"}}
+        hop = back_end(self.sites, self.target)
+        if hop and hop.tls:
+            ours[hop.site] = hop.names
+        if any(site.hop and site.hop.tls for site in self.sites):
+            self.store.ensure_authority()
         if ours:
             self.new_ca = any(issued.new_ca for issued in self.store.ensure_all(ours).values())
         self.httpd.write(render(self.sites, self.target))

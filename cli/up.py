@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     sites = read_sites(args.site)
     if args.backend_port:
         sites = _with_backend_port(sites, args.backend_port)
+    if not args.no_backend:
+        sites = [_at_home(site) for site in sites]
     for number in _STOP_SIGNALS:
         signal.signal(number, _stop)
     try:
@@ -113,6 +115,13 @@ def _with_backend_port(sites: list[Site], port: int) -> list[Site]:
             f"--backend-port: the descriptions name {len(ours)} backends ({', '.join(sorted(ours))}): change their ports there"
         )
     return [site.relocated(dict.fromkeys(ours, f"127.0.0.1:{port}")) for site in sites]
+
+
+def _at_home(site: Site) -> Site:
+    """Return the site with our backend on this machine, where `up` runs it, wherever it is on a real server."""
+    return site.relocated(
+        {str(address): f"127.0.0.1:{address.port}" for address in site.own_backend if address.is_remote}
+    )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from .listen import ListenError, bind, release
 from .routes import chat_path
 from .settings import Settings, SettingsError, load, read_env_file
 from .systemd import Manager, take_sockets
+from .tls import Certificate
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):  # where it has no wheel, asyncio's own loop does the same, slower
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from_file = read_env_file(options.env_file) if options.env_file else {}
         settings = load({**os.environ, **from_file}, listen=options.listen)
         user = _user(options.user)
+        # Before we become that user, who may not be allowed to read the key.
+        certificate = (
+            Certificate(settings.certificate, settings.key) if settings.certificate and settings.key else None
+        )
     except SettingsError as fault:
         sys.stderr.writelines(f"server: {line}\n" for line in fault.faults)
         return 2
@@ -77,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What the library tells at INFO, the lines of app.py tell better; at DEBUG it tells what people write.
     logging.getLogger("server.websockets").setLevel(logging.WARNING)
     try:
-        return _serve(settings, user, parent=os.getppid() if options.exit_with_parent else None)
+        return _serve(settings, certificate, user, parent=os.getppid() if options.exit_with_parent else None)
     except KeyboardInterrupt:  # before the event loop takes the signal
         return 0
     except ListenError as fault:
@@ -85,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _serve(settings: Settings, user: pwd.struct_passwd | None, parent: int | None) -> int:
+def _serve(
+    settings: Settings, certificate: Certificate | None, user: pwd.struct_passwd | None, parent: int | None
+) -> int:
     _raise_file_limit(settings.connections)
     files = pages.load(chat_path(settings.sockets[0].public_path))
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it would end us; until we serve there is nobody to close
@@ -104,7 +111,7 @@ def _serve(settings: Settings, user: pwd.struct_passwd | None, parent: int | Non
             _exit_with(parent)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             serving = inherited or [sock for _, sock in listening]
-            runner.run(Backend(settings, files).run(serving, manager, inherited=bool(inherited)))
+            runner.run(Backend(settings, files, certificate).run(serving, manager, inherited=bool(inherited)))
     finally:
         manager.close()
         for address, sock in listening:

@@ -21,7 +21,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from . import session
+from . import session, tls
 from .chat import Hall
 from .client_address import client_of
 from .listen import BACKLOG, name_of
@@ -80,8 +80,11 @@ async def _turn(times: int) -> None:
 class Backend:
     """One server over any number of listening sockets."""
 
-    def __init__(self, settings: Settings, pages: dict[str, Page]) -> None:
+    def __init__(
+        self, settings: Settings, pages: dict[str, Page], certificate: tls.Certificate | None = None
+    ) -> None:
         self.settings = settings
+        self.certificate = certificate
         self.pages = pages
         self.routes = routes_of(settings.sockets)
         self.hall = Hall()
@@ -122,11 +125,14 @@ class Backend:
             for sock in listening:
                 log.info("listening on %s", name_of(sock))
             manager.tell("READY=1")
-            telling = tasks.create_task(manager.keep_told(self.status))
+            watching = [tasks.create_task(manager.keep_told(self.status))]
+            if self.certificate:
+                watching.append(tasks.create_task(self.certificate.keep_fresh()))
             code, reason = RESTART if await told == signal.SIGTERM else GOING_AWAY
             manager.tell("STOPPING=1")
             await self.stop(servers, code, reason, inherited=inherited)
-            telling.cancel()
+            for task in watching:
+                task.cancel()
 
     def status(self) -> str:
         """Say in a few words how it goes."""
@@ -139,6 +145,7 @@ class Backend:
                 self._converse,
                 sock=sock,
                 backlog=BACKLOG,
+                **(tls.options(self.certificate) if self.certificate and tls.is_meant_for(sock) else {}),
                 create_connection=cast("type[ServerConnection]", partial(Wire, self.live)),
                 process_request=self._process_request,
                 process_response=self._process_response,
@@ -236,6 +243,7 @@ class Backend:
             headers.get_all("X-Forwarded-For"),
             headers.get_all("X-Forwarded-Proto"),
             headers.get_all("X-Forwarded-Host"),
+            fronts=self.settings.fronts,
         )
         tokens = ",".join(headers.get_all("Upgrade")).lower().split(",")
         path, _, query = request.path.partition("?")

@@ -1,10 +1,14 @@
 """Who the client is, whether it came by TLS and which host it asked for, when a proxy stands in between.
 
-Only a peer on this machine (loopback or a unix socket) is believed. Knows nothing of sockets or of requests.
+Only a peer on this machine (loopback or a unix socket), or one of the fronts named in the settings, is believed.
+Knows nothing of sockets or of requests.
 """
 
 import ipaddress
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from .settings import Network
 
 
 class Client(NamedTuple):
@@ -19,14 +23,19 @@ class Client(NamedTuple):
 
 
 def client_of(
-    peer: str | None, forwarded_for: list[str], forwarded_proto: list[str], forwarded_host: list[str]
+    peer: str | None,
+    forwarded_for: list[str],
+    forwarded_proto: list[str],
+    forwarded_host: list[str],
+    *,
+    fronts: Sequence[Network] = (),
 ) -> Client:
     """Name the client behind a peer (its address; None: a unix socket) from the forwarding headers' values.
 
     The rightmost entry is what our own proxy saw; all to the left of it is the client's word.
     """
     address = _address(peer) if peer else None
-    if peer and not (address and address.is_loopback):
+    if peer and not (address and (address.is_loopback or any(address in network for network in fronts))):
         return Client(str(address or peer), tls=False)
     entry = _rightmost(forwarded_for)
     forwarded = _address(entry) or _address(_without_port(entry))

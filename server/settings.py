@@ -4,6 +4,7 @@ All faults are told at once. Knows nothing of sockets: it neither binds nor reso
 """
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\s:/\[\]]+))
 PATH = re.compile(r"/[^\s?#\x00-\x1f\x7f]*")
 HIGHEST_PORT = 65535
 Number = TypeVar("Number", int, float)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(ValueError):
@@ -64,6 +66,9 @@ class Settings:
     ping_interval: float = 25.0
     connections: int = 10_000
     drain_seconds: float = 5.0
+    fronts: tuple[Network, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,6 +104,13 @@ def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Setti
     take("ping_interval", "WSFRONT_PING_INTERVAL", lambda text: _number(text, float, 1, 3600))
     take("connections", "WSFRONT_CONNECTIONS", lambda text: _number(text, int, 1, 1_000_000))
     take("drain_seconds", "WSFRONT_DRAIN_SECONDS", lambda text: _number(text, float, 0, 3600))
+    take("fronts", "WSFRONT_FRONTS", lambda text: tuple(map(_network, text.split())))
+    take("certificate", "WSFRONT_TLS_CERTIFICATE", Path)
+    take("key", "WSFRONT_TLS_KEY", Path)
+    if ("certificate" in values) != ("key" in values):
+        faults.append(
+            "WSFRONT_TLS_CERTIFICATE and WSFRONT_TLS_KEY: only one of them is set; set both or none"
+        )
     if faults:
         raise SettingsError(faults)
     return Settings(**values)  # type: ignore[arg-type]  # each value was made for its field, just above
@@ -110,6 +122,9 @@ KEYS = (
     "WSFRONT_PING_INTERVAL",
     "WSFRONT_CONNECTIONS",
     "WSFRONT_DRAIN_SECONDS",
+    "WSFRONT_FRONTS",
+    "WSFRONT_TLS_CERTIFICATE",
+    "WSFRONT_TLS_KEY",
 )
 
 
@@ -168,6 +183,15 @@ def _number(text: str, kind: type[Number], least: Number, most: Number) -> Numbe
     if not least <= number <= most:
         raise ValueError(f"{text!r} is out of range; expected a number from {least} to {most}")
     return number
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no network; expected addresses or networks such as 10.0.0.1 or 10.0.0.0/24"
+        ) from None
 
 
 def _sockets(text: str) -> tuple[Socket, ...]:

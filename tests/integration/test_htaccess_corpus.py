@@ -106,7 +106,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         )
         for shape, content in CORPUS.items()
     }
-    backend = Backend(settings, Address.parse(f"127.0.0.1:{port}"), "")
+    backend = Backend(settings, [Address.parse(f"127.0.0.1:{port}")], "")
     backend.start()
     try:
         with front(vhosts, modules=(*MODULES, *MORE_MODULES)) as running:

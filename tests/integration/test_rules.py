@@ -105,7 +105,7 @@ def _backends(folder: Path) -> Iterator[dict[str, str]]:
             file.write_text(
                 environment({"WSFRONT_LISTEN": " ".join(listen), "WSFRONT_SOCKETS": json.dumps(sockets)})
             )
-            backend = Backend(file, Address.parse(listen[0]), "")
+            backend = Backend(file, [Address.parse(text) for text in listen], "")
             backend.start()
             stack.callback(backend.stop)
         (folder / "backend.sock").chmod(0o777)

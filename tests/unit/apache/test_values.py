@@ -146,11 +146,12 @@ def test_address(text: str, normal: str) -> None:
         ("127.0.0.1:65536", "not between"),
         ("[::x]:1", "no address"),
         ("[1::2::3]:1", "no IPv6 address"),
-        ("0.0.0.0:80", "another machine"),
-        ("[::]:80", "another machine"),
-        ("10.0.0.1:80", "another machine"),
-        ("example.org:80", "another machine"),
-        ("localhost.example:80", "another machine"),
+        ("0.0.0.0:80", "no address of one machine"),
+        ("[::]:80", "no address of one machine"),
+        ("[ff02::1]:80", "no address of one machine"),
+        ("[fe80::1]:80", "no address of one machine"),
+        ("[::ffff:127.0.0.1]:80", "no address of one machine"),
+        ("a" * 60 + ".test:80", "longer than 64"),
         ("unix:run/a", "not absolute"),
         ("unix:/a b", "no plain path"),
         ("unix:/a|http://b", "expand"),
@@ -158,9 +159,28 @@ def test_address(text: str, normal: str) -> None:
     ],
 )
 def test_address_refuses(text: str, words: str) -> None:
-    """An address is loopback or a plain socket, since the way there is plain."""
+    """An address is one machine's, or a plain socket."""
     with pytest.raises(ValueError, match=words):
         Address.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "remote"),
+    [
+        ("127.0.0.1:80", False),
+        ("127.9.9.9:80", False),
+        ("[::1]:80", False),
+        ("localhost:80", False),
+        ("unix:/run/a", False),
+        ("10.0.0.1:80", True),
+        ("[fd00::1]:80", True),
+        ("example.org:80", True),
+        ("localhost.example:80", True),
+    ],
+)
+def test_address_of_another_machine(text: str, *, remote: bool) -> None:
+    """What is neither loopback nor a unix socket may be another machine."""
+    assert Address.parse(text).is_remote == remote
 
 
 @pytest.mark.parametrize(
