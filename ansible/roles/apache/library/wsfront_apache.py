@@ -73,15 +73,16 @@ EXAMPLES = """
 
 ETC = Path("/etc/apache2")
 TRIAL = Path("/usr/local/lib/wsfront/trial")
-RUN = Path("/run/wsfront")
-LOADED = RUN / "apache-loaded.json"  # what Apache has read, by hash
-RESTART_NEEDED = RUN / "apache-restart-needed"  # the unit removes it when Apache starts
+RUN = Path("/run/wsfront/apache")  # of the Apache that runs: its unit removes the folder when another one starts
+LOADED = RUN / "loaded.json"  # the files that it has read, by hash, and the limits that it started with
+RESTART_NEEDED = RUN / "restart-needed"
 STATE = Path("/var/lib/wsfront/apache.json")
+OWN_DIRECTIVES = Path("/etc/wsfront/sites.d")  # the user's, which our vhosts include
 COPIED = ("/var/lib/apache2",)
 SKELETONS = ("/run/apache2", "/run/lock/apache2", "/var/log/apache2")
 OWN = {"conf": "wsfront.conf", "sites": "wsfront-*.conf"}
 DEFAULT_SITES = {"000-default.conf", "default-ssl.conf"}
-AT_START_ONLY = {"serverlimit": "16", "threadlimit": "64"}  # and their defaults: server/mpm/event/event.c
+AT_START_ONLY = {"serverlimit": 16, "threadlimit": 64}  # and their defaults: server/mpm/event/event.c
 PATIENCE = 30  # seconds
 
 
@@ -127,7 +128,6 @@ class Swap:
                 for name, text in params["files"].items()
                 if Path("/", name).is_relative_to(ETC)
             }
-        self.wanted_links = {path.parent.parent.name and path: _enabled(path) for path in self.files}
         self.write = {path: text for path, text in self.files.items() if _read(path) != text}
         self.remove = [path for path in _own("available") if path not in self.files]
         self.enable = [path for path in self.files if not _enabled(path).is_symlink()]
@@ -152,29 +152,34 @@ class Swap:
             for path in self.remove
         ]
         result = {"changed": True, "diff": diff, "applied": "nothing"}
-        if check and self.differs:
+        active, loaded = _is_active(), _noted().get("files")
+        stale = active and loaded not in (None, self._hashes())
+        if not (self.differs or (self.files and (stale or not active or RESTART_NEEDED.exists()))):
+            if self.files and not check:
+                self._require_soundness()
+                _note(files=self._hashes())
+            return {**result, "changed": False}
+        if check:
             return result
-        active = _is_active()
-        if self.differs:
-            restart = self._try(active=active)
-            LOADED.parent.mkdir(mode=0o755, exist_ok=True)
-            LOADED.write_text("{}")  # what is read no longer answers to what is there
-            if restart:
-                RESTART_NEEDED.touch()
-            undo = self._put_in_place()
-        else:
-            restart, undo = RESTART_NEEDED.exists(), None
-            stale = LOADED.exists() and json.loads(LOADED.read_text() or "{}") != self._hashes()
-            if (active and not restart and not stale) or (not self.files and not active):
-                if not LOADED.exists():
-                    self._note()
-                return {**result, "changed": False}
-            if check:
-                return result
-            self._ask(restart=restart and active)
+        restart = self._try(active=active)
+        _note(files={})  # what it has read no longer answers to what is there
+        if restart:
+            RESTART_NEEDED.touch()
+        undo = self._put_in_place() if self.differs else None
         result["applied"] = self._apply(active=active, restart=restart, undo=undo)
-        self._note()
+        if result["applied"] != "reload":
+            shutil.rmtree(RUN, ignore_errors=True)
+        _note(files=self._hashes())
         return result
+
+    def _require_soundness(self):
+        """See that what is on disk would be accepted at the next reload, whoever asks for that."""
+        done = _said("apache2ctl", "-t", "-D", "DUMP_VHOSTS")
+        if done.returncode:
+            raise Fault(
+                f"Apache goes on with what it has read, but refuses what is on disk now: {_one_line(_told(done.stderr))}"
+            )
+        self._require_own_names(done.stdout)
 
     def _try(self, *, active):
         """Try the whole of Apache with the new files; return whether it has to be restarted for them.
@@ -182,7 +187,7 @@ class Swap:
         Raises:
             Fault: in Apache's own words, or for a name that another vhost has.
         """
-        RUN.mkdir(mode=0o755, exist_ok=True)
+        RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="trial-", dir=RUN) as folder:
             candidate = Path(folder)
             candidate.chmod(0o711)  # Apache's children look for their files below
@@ -202,13 +207,13 @@ class Swap:
                 raise Fault(f"Apache refuses the new configuration, and keeps the old one: {_words(candidate, done)}")
             self._require_own_names((candidate / "vhosts").read_text())
             after = _limits((candidate / "config").read_text())
-            before = _limits((candidate / "config-before").read_text())
-        restart = active and (before != after or RESTART_NEEDED.exists())
+            before = _noted().get("limits") or _limits((candidate / "config-before").read_text())
+        if active:
+            _note(limits=before)
+        raised = {name: f"{name} {before[name]} -> {after[name]}" for name in after if after[name] > before[name]}
+        restart = bool(active and self.files and (raised or RESTART_NEEDED.exists()))
         if restart and not self._is_first():
-            changes = ", ".join(
-                f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name]
-            )
-            self._ask(restart=True, why=changes)
+            self._ask(restart=True, why=", ".join(raised.values()))
         return restart
 
     def _ask(self, *, restart, why=""):
@@ -241,12 +246,12 @@ class Swap:
     def _commands(self):
         """Return Debian's own commands that make the links, in an order in which every state between is sound."""
         return [
-            *(f"a2dissite -q {link.stem}" for link in self.disable if link.parent.name == "sites-enabled"),
-            *(f"a2disconf -q {link.stem}" for link in self.disable if link.parent.name == "conf-enabled"),
+            *(f"a2dissite -q -p {link.stem}" for link in self.disable if link.parent.name == "sites-enabled"),
+            *(f"a2disconf -q -p {link.stem}" for link in self.disable if link.parent.name == "conf-enabled"),
             *(f"a2enmod -q {name}" for name in self.modules_on),
             *(f"a2enconf -q {path.stem}" for path in self.enable if path.parent.name == "conf-available"),
             *(f"a2ensite -q {path.stem}" for path in self.enable if path.parent.name == "sites-available"),
-            *(f"a2dismod -q -f {name}" for name in self.modules_off),
+            *(f"a2dismod -q -p -f {name}" for name in self.modules_off),
         ]
 
     def _put_in_place(self):
@@ -314,7 +319,7 @@ class Swap:
         )
         if undo:
             undo()
-            LOADED.write_text("{}")
+            _note(files={})
             if not _is_active() or verb != "reload":
                 _said("systemctl", "reset-failed", "apache2")
                 _said("systemctl", "restart" if _is_active() else "start", "apache2", timeout=120)
@@ -330,18 +335,25 @@ class Swap:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, wanted))
 
     def _hashes(self):
-        paths = [*map(str, self.files), *self.params["watch"]]
+        own = sorted(map(str, OWN_DIRECTIVES.glob("*/*.conf")))
+        paths = [*map(str, self.files), *self.params["watch"], *own]
         return {
             path: hashlib.sha256(Path(path).read_bytes()).hexdigest()
             for path in sorted(paths)
             if Path(path).exists()
         }
 
-    def _note(self):
-        RUN.mkdir(mode=0o755, exist_ok=True)
-        LOADED.write_text(json.dumps(self._hashes()))
-        with contextlib.suppress(FileNotFoundError):
-            RESTART_NEEDED.unlink()
+
+def _noted():
+    try:
+        return json.loads(LOADED.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _note(**facts):
+    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _write(LOADED, json.dumps({**_noted(), **facts}))
 
 
 def _own(kind):
@@ -411,8 +423,8 @@ def _limits(config):
     found = dict(AT_START_ONLY)
     for line in config.splitlines():
         words = line.split()
-        if len(words) == 2 and words[0].lower() in found:  # noqa: PLR2004 (a directive and its value)
-            found[words[0].lower()] = words[1]
+        if len(words) == 2 and words[0].lower() in found and words[1].isdigit():  # noqa: PLR2004 (a directive and its value)
+            found[words[0].lower()] = int(words[1])
     return {"ServerLimit": found["serverlimit"], "ThreadLimit": found["threadlimit"]}
 
 
@@ -422,9 +434,13 @@ def _words(candidate, done):
     for path in sorted((candidate / "var/log/apache2").rglob("*")):
         if path.is_file():
             lines += [line for line in path.read_text(errors="replace").splitlines() if re.search(r":(emerg|alert|crit|error)\]", line)]
-    told = [re.sub(r"^\[[^]]*\d{4}\] ", "", line) for line in lines if line.strip()]
-    told = [line for line in told if not re.search("AH0055[78]", line)]  # no global ServerName: harmless, and everywhere
-    return _one_line("\n".join(told[-6:])).replace(str(candidate / "etc"), str(ETC))
+    return _one_line(_told("\n".join(lines))).replace(str(candidate / "etc"), str(ETC))
+
+
+def _told(text):
+    """Return the last lines, without their times and without AH00557 and AH00558: no global ServerName, harmless and everywhere."""
+    lines = [re.sub(r"^\[[^]]*\d{4}\] ", "", line) for line in text.splitlines() if line.strip()]
+    return "\n".join([line for line in lines if not re.search("AH0055[78]", line)][-6:])
 
 
 def _one_line(text):
