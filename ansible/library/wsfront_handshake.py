@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import ssl
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -54,7 +55,13 @@ status:
 
 EXAMPLES = """
 - name: Shake hands
-  wsfront_handshake: {name: chat.example.org, port: 443, tls: true, path: /ws/, origin: "https://chat.example.org", backend: ["127.0.0.1:8888"]}
+  wsfront_handshake:
+    name: chat.example.org
+    port: 443
+    tls: true
+    path: /ws/
+    origin: https://chat.example.org
+    backend: ["127.0.0.1:8888"]
 """
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -69,7 +76,7 @@ REMEDIES = {
 }
 
 
-def main():
+def main() -> None:
     """Shake hands, or say what stands in the way."""
     module = AnsibleModule(
         argument_spec={
@@ -88,18 +95,25 @@ def main():
     try:
         status, headers = shake(asked, key)
     except OSError as error:
-        module.fail_json(msg=f"{where}: Apache does not answer on port {asked['port']}: {error}; see systemctl status apache2")
+        module.fail_json(
+            msg=f"{where}: Apache does not answer on port {asked['port']}: {error}; see systemctl status apache2"
+        )
     accept = base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()  # noqa: S324 (RFC 6455, 4.2.2)
-    code = (status.split() + ["", ""])[1]
+    code = [*status.split(), "", ""][1]
     if code != "101":
         remedy = REMEDIES.get(code, "see the error log of Apache").format(" or ".join(asked["backend"]))
-        module.fail_json(msg=f"{where}: {status or 'an empty answer'}; {remedy}. Apache itself is up", status=status)
+        module.fail_json(
+            msg=f"{where}: {status or 'an empty answer'}; {remedy}. Apache itself is up", status=status
+        )
     if headers.get("sec-websocket-accept") != accept:
-        module.fail_json(msg=f"{where}: the answer's Sec-WebSocket-Accept is wrong; is a WebSocket server behind it?", status=status)
+        module.fail_json(
+            msg=f"{where}: the answer's Sec-WebSocket-Accept is wrong; is a WebSocket server behind it?",
+            status=status,
+        )
     module.exit_json(changed=False, status=status)
 
 
-def shake(asked, key):
+def shake(asked: dict[str, Any], key: str) -> tuple[str, dict[str, str]]:
     """Send the handshake; return the status line and the headers, names in lower case."""
     request = (
         f"GET {asked['path']} HTTP/1.1\r\nHost: {asked['name']}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -119,7 +133,9 @@ def shake(asked, key):
                 answer += part
             wire.sendall(CLOSE)
     status, *lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    return status, {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return status, {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
 
 
 if __name__ == "__main__":

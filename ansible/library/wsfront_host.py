@@ -4,6 +4,7 @@
 Runs on the machine, bare as it may be: Python's standard library alone.
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -53,7 +54,7 @@ STARTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 FREE_NEEDED = 300 << 20  # bytes, for packages and a release
 
 
-def main():
+def main() -> None:
     """Answer with facts; never change anything."""
     module = AnsibleModule(
         argument_spec={
@@ -77,9 +78,9 @@ def main():
     )
 
 
-def target():
+def target() -> dict[str, object]:
     """Return the facts of this machine, as far as they can be known before Apache is there."""
-    facts = {"memory": memory(), "cores": len(os.sched_getaffinity(0)), "mpm": mpm()}
+    facts: dict[str, object] = {"memory": memory(), "cores": len(os.sched_getaffinity(0)), "mpm": mpm()}
     for key, package in (("apache", "apache2-bin"), ("openssl", "libssl3t64"), ("openssl", "libssl3")):
         found = version(package)
         if found:
@@ -87,11 +88,20 @@ def target():
     if MODULES.is_dir():
         facts["modules"] = sorted(path.stem for path in MODULES.glob("*.load"))
         # What Debian links in has no .load file.
-        facts["static_modules"] = ["core", "so", "watchdog", "http", "log_config", "logio", "version", "unixd"]
+        facts["static_modules"] = [
+            "core",
+            "so",
+            "watchdog",
+            "http",
+            "log_config",
+            "logio",
+            "version",
+            "unixd",
+        ]
     return facts
 
 
-def version(package):
+def version(package: str) -> str | None:
     """Return upstream's version of a Debian package: the installed one, else the one apt would install."""
     said = output("dpkg-query", "-W", "-f=${db:Status-Status} ${Version}", package)
     found = said.partition(" ")[2] if said.startswith("installed ") else ""
@@ -102,34 +112,32 @@ def version(package):
     return match.group(1) if match else None
 
 
-def mpm():
+def mpm() -> str:
     """Return the MPM in use; event, Debian's own choice, where Apache is not there yet."""
     return next((name for name in MPMS if (ENABLED / f"mpm_{name}.load").exists()), "event")
 
 
-def memory():
+def memory() -> int:
     """Return the bytes of RAM, or less where a container is allowed less."""
     found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no such limit, or `max`
         found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):
-        pass
     return found
 
 
-def installed(package):
+def installed(package: str) -> bool:
     """Tell whether a Debian package is installed."""
     return output("dpkg-query", "-W", "-f=${db:Status-Status}", package) == "installed"
 
 
-def has_python_apt():
+def has_python_apt() -> bool:
     """Tell whether Ansible's apt module can work without installing anything."""
     return installed("python3-apt")
 
 
-def listeners(ports):
+def listeners(ports: list[int]) -> dict[int, str]:
     """Return who listens on these ports, by port: a program's name, or `?`."""
-    inodes = {}
+    inodes: dict[str, int] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
@@ -140,10 +148,10 @@ def listeners(ports):
             port = int(words[1].rpartition(":")[2], 16)
             if words[3] == LISTENING and port in ports:
                 inodes.setdefault(words[9], port)
-    found = {port: "?" for port in inodes.values()}
+    found = dict.fromkeys(inodes.values(), "?")
     for link in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
         try:
-            name = os.readlink(link)
+            name = str(link.readlink())
             if name.startswith("socket:[") and name[8:-1] in inodes:
                 found[inodes[name[8:-1]]] = (link.parents[1] / "comm").read_text().strip()
         except OSError:
@@ -151,7 +159,7 @@ def listeners(ports):
     return found
 
 
-def free(place):
+def free(place: str) -> int:
     """Return the bytes that are free where a folder is or would be."""
     path = Path(place)
     while not path.exists():
@@ -159,7 +167,7 @@ def free(place):
     return shutil.disk_usage(path).free
 
 
-def output(*command):
+def output(*command: str) -> str:
     """Return what a command says on standard output; nothing where it fails."""
     try:
         done = subprocess.run(
