@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import modules, tls
+from . import backend_units, modules, tls
 from .capacity import plan
 from .errors import TargetError
 from .hop import back_end, listens
@@ -69,6 +69,11 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
         files[f"etc/apache2/sites-available/wsfront-{site.server_name}.conf"] = _text(
             "site.conf.j2", {**context, "site": view}
         )
+    if units := backend_units.view(sites, target):
+        for kind in ("socket", "service"):
+            files[f"etc/systemd/system/wsfront-backend.{kind}"] = _text(
+                f"backend.{kind}.j2", {"backend": units}
+            )
     return files
 
 
@@ -101,6 +106,7 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         "WSFRONT_SOCKETS": json.dumps(list(sockets.values()), separators=(",", ":")),
         "WSFRONT_PING_INTERVAL": str(min(socket.ping_interval for socket in ours)),
         "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
+        "WSFRONT_DRAIN_SECONDS": str(backend_units.DRAIN_SECONDS),
     }
     if hop := back_end(sites, target):
         values["WSFRONT_FRONTS"] = " ".join(hop.fronts)

@@ -51,6 +51,7 @@ NEEDS = {
     "pebble": Need(("pebble",), ("-h",), "apt-get install pebble"),
     "php": Need(("php",), ("-n", "-r", "echo 'PHP ', PHP_VERSION;"), "apt-get install php-cli"),
     "ssh": Need(("ssh",), ("-V",), "apt-get install openssh-client"),
+    "systemd": Need(("systemd-analyze",), ("--version",), "apt-get install systemd"),
 }
 
 

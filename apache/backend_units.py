@@ -1,0 +1,68 @@
+"""systemd's units for our own backend: a socket that stays open, and a service that lives in as little as it needs.
+
+Source: systemd.socket(5), systemd.service(5), systemd.exec(5). Knows nothing of how a release gets onto the machine, but its place.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from .hop import listens
+from .quoting import literal
+from .site import Site
+from .target import Target
+from .values import Address
+
+USER = "wsfront"
+"""Whom the backend runs as."""
+
+APACHE_GROUP = "www-data"
+"""Debian's name for Apache's group (base-passwd, gid 33), which may use a unix socket."""
+
+CURRENT = "/opt/wsfront/current"
+"""The link to the release that lives."""
+
+DRAIN_SECONDS = 5
+"""How long a stop may take: WSFRONT_DRAIN_SECONDS, and the service's TimeoutStopSec is above it."""
+
+_STOP_RESERVE = 10  # seconds above the drain, before systemd kills
+_BACKLOG_LEAST = 4096  # net.core.somaxconn's default since Linux 5.4
+_SPARE_FILES = 512  # beside those of the sockets: pages, handshakes that are refused, the loop's own
+
+
+def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
+    """Return what the units' templates see; None where the backend is named by a name, which systemd does not resolve."""
+    addresses = [_number(address) for address in listens(sites, target)]
+    if not all(address.socket or _is_number(address.host) for address in addresses):
+        return None
+    connections = sum(
+        socket.connections
+        for site in sites
+        for socket in site.websockets
+        if set(socket.backends) & set(site.own_backend)
+    )
+    return SimpleNamespace(
+        listen=[literal(address.socket or address.authority) for address in addresses],
+        free_bind=any(address.is_remote for address in addresses),
+        has_file=any(address.socket for address in addresses),
+        user=literal(USER),
+        apache_group=literal(APACHE_GROUP),
+        current=literal(CURRENT),
+        # All who are sent away at once come back at once, while nobody accepts.
+        backlog=max(_BACKLOG_LEAST, connections),
+        open_files=connections + _SPARE_FILES,
+        drain_seconds=DRAIN_SECONDS,
+        stop_seconds=DRAIN_SECONDS + _STOP_RESERVE,
+    )
+
+
+def _number(address: Address) -> Address:
+    return Address("127.0.0.1", address.port) if address.host == "localhost" else address
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""The backend's units: what systemd itself says of them, and what follows from the description."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from apache.description import parse
+from apache.render import render
+from apache.site import Site
+from apache.target import Target
+
+FOLDER = "etc/systemd/system"
+MANY = """
+websockets:
+  - backend: ["127.0.0.1:8888", "[::1]:8888", "localhost:8889", "unix:/run/wsfront/ws.sock"]
+    connections: 9000
+"""
+PLAIN = "server_name: chat.example.org"
+
+
+def units(text: str) -> dict[str, str]:
+    """Render a description; return the two units by their suffix."""
+    files = render([parse(text, "site.yaml")], Target())
+    return {kind: files[f"{FOLDER}/wsfront-backend.{kind}"] for kind in ("socket", "service")}
+
+
+def settings(unit: str, key: str) -> list[str]:
+    """Return all values of a key."""
+    return re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)
+
+
+@pytest.fixture(params=[PLAIN, MANY], ids=["plain", "many"])
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
+    """Write both units into a folder, for a Python that is here."""
+    for kind, unit in units(request.param).items():
+        (tmp_path / f"wsfront-backend.{kind}").write_text(
+            unit.replace("/opt/wsfront/current/venv/bin/python", "/usr/bin/env")
+        )
+    return sorted(tmp_path.iterdir())
+
+
+@pytest.mark.needs("systemd")
+def test_systemd_reads(written: list[Path]) -> None:
+    """Systemd reads both without a word."""
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *written], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "wsfront" in line]
+    assert (done.returncode, said) == (0, [])
+
+
+@pytest.mark.needs("systemd")
+def test_sandbox(written: list[Path]) -> None:
+    """By systemd's own scale of 0 to 10 the service is exposed at 1.0 at most."""
+    service = next(path for path in written if path.suffix == ".service")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=10", service],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_addresses() -> None:
+    """The socket listens on every address of the backend, names made numbers; Apache's group may use the file."""
+    unit = units(MANY)["socket"]
+    assert settings(unit, "ListenStream") == [
+        *("127.0.0.1:8888", "[::1]:8888", "127.0.0.1:8889", "/run/wsfront/ws.sock")
+    ]
+    assert (settings(unit, "SocketGroup"), settings(unit, "SocketMode")) == (["www-data"], ["0660"])
+    assert settings(units(PLAIN)["socket"], "SocketMode") == []
+
+
+def test_elsewhere() -> None:
+    """An address that others reach may come up after the socket; a name is nothing that systemd can listen on."""
+    hop = "hop: {{fronts: [10.0.0.1]}}\nwebsockets: [{{backend: '{}:8888'}}]"
+    unit = units(hop.format("10.0.0.2"))["socket"]
+    assert (settings(unit, "ListenStream"), settings(unit, "FreeBind")) == (["10.0.0.2:8888"], ["yes"])
+    assert settings(units(PLAIN)["socket"], "FreeBind") == []
+    files = render([parse(hop.format("backend.internal"), "site.yaml")], Target())
+    assert [name for name in files if name.startswith(FOLDER)] == []
+
+
+def test_sizes() -> None:
+    """Files and queue are those of the connections declared; the stop may take longer than the drain."""
+    unit = units(MANY)
+    assert int(settings(unit["service"], "LimitNOFILE")[0]) > 9000
+    assert int(settings(unit["socket"], "Backlog")[0]) == 9000
+    environment = render([Site()], Target())["etc/wsfront/backend.env"]
+    drain = re.findall(r'WSFRONT_DRAIN_SECONDS="(\d+)"', environment)
+    assert int(settings(unit["service"], "TimeoutStopSec")[0]) > int(drain[0])
+
+
+def test_port_stays_open() -> None:
+    """However often the service fails, systemd neither gives up nor closes the port."""
+    unit = units(PLAIN)
+    assert settings(unit["service"], "StartLimitIntervalSec") == ["0"]
+    assert settings(unit["service"], "Restart") == ["always"]
+    assert settings(unit["socket"], "TriggerLimitIntervalSec") == ["0"]
