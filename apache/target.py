@@ -38,6 +38,7 @@ class Target(BaseModel):
         http_port: port for plain HTTP.
         reloads: how many graceful reloads a socket may outlive.
         http_reserve: workers kept for pages while all sockets are open.
+        memory_reserve: bytes of RAM left to the rest of the machine.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -60,6 +61,7 @@ class Target(BaseModel):
     http_port: Annotated[int, Field(ge=1, le=65535)] = 80
     reloads: Annotated[int, Field(ge=0, le=50)] = 4
     http_reserve: Annotated[int, Field(ge=1, le=10000)] = 150
+    memory_reserve: Annotated[int, Field(ge=0)] = 256 << 20
 
 
 def read(path: Path) -> Target:

@@ -4,10 +4,11 @@ Whatever Apache logs at warn or above fails the test, unless its AH number is al
 """
 
 import contextlib
+import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,41 @@ def held(*ports: int) -> Iterator[None]:
         yield
 
 
+class _Amended(Stack):
+    """Set facts of the target, and directives of the server, otherwise than this machine and the plan would."""
+
+    def __init__(
+        self, *args: Any, facts: Mapping[str, object], directives: Mapping[str, int], **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self.target = self.target.model_copy(update=facts)
+        self.directives = directives
+
+    def prepare(self) -> None:
+        super().prepare()
+        text = self.httpd.config.read_text(encoding="utf-8")
+        for name, number in self.directives.items():
+            text, count = re.subn(rf"^{name} .*$", f"{name} {number}", text, flags=re.MULTILINE)
+            assert count == 1, name
+        self.httpd.config.write_text(text, encoding="utf-8")
+
+
 @contextmanager
-def running(*descriptions: str, backend: bool = True, own_directives: str = "") -> Iterator[Running]:
+def running(
+    *descriptions: str,
+    backend: bool = True,
+    own_directives: str = "",
+    facts: Mapping[str, object] | None = None,
+    directives: Mapping[str, int] | None = None,
+) -> Iterator[Running]:
     """Start a stack for descriptions in YAML, and stop it; none at all is the plain case.
 
     Args:
         descriptions: backends at 127.0.0.1:8888 are moved to a free port.
         backend: start ours there.
         own_directives: what a user would put into the first site's folder of own directives.
+        facts: of the target, otherwise than they are.
+        directives: of the server, otherwise than planned.
     """
     given = [parse(text, "test.yaml") for text in descriptions] or [Site()]
     folder = Path(tempfile.mkdtemp(prefix="wsfront-test-"))
@@ -91,7 +119,7 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
     own.parent.mkdir(parents=True)
     own.write_text(own_directives)
     try:
-        instance = _started(given, folder, backend=backend)
+        instance = _started(given, folder, backend=backend, facts=facts or {}, directives=directives or {})
         try:
             with contextlib.nullcontext() if backend else held(instance.backend_port):
                 yield instance
@@ -104,12 +132,27 @@ def running(*descriptions: str, backend: bool = True, own_directives: str = "") 
         shutil.rmtree(folder)
 
 
-def _started(given: list[Site], folder: Path, *, backend: bool) -> Running:
+def _started(
+    given: list[Site],
+    folder: Path,
+    *,
+    backend: bool,
+    facts: Mapping[str, object],
+    directives: Mapping[str, int],
+) -> Running:
     attempt = 1
     while True:
         https_port, http_port, backend_port = free_ports(3)
         sites = [site.relocated({DEFAULT_BACKEND: f"127.0.0.1:{backend_port}"}) for site in given]
-        stack = Stack(sites, folder, https_port=https_port, http_port=http_port, backend=backend)
+        stack = _Amended(
+            sites,
+            folder,
+            https_port=https_port,
+            http_port=http_port,
+            backend=backend,
+            facts=facts,
+            directives=directives,
+        )
         try:
             stack.__enter__()
         except (HttpdError, RunFault) as error:

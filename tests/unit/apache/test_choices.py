@@ -1,55 +1,13 @@
-"""From connections, versions and modes to numbers, ciphers and modules."""
-
-import math
+"""From versions and modes to ciphers, modules and the backend's environment."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from apache import modules, tls
-from apache.capacity import SERVER_LIMIT_MAX, plan
 from apache.description import parse
 from apache.errors import TargetError
 from apache.render import backend_environment
 from apache.target import Target
 from apache.versions import at_least, require_floor
-
-
-@given(st.integers(1, 1_000_000), st.integers(0, 50), st.integers(1, 10_000))
-def test_plan_holds_what_it_says(connections: int, reloads: int, reserve: int) -> None:
-    """All sockets and the reserve fit, after as many reloads as a socket may outlive; Apache takes the numbers without a word."""
-    site = parse(f"websockets: [{{connections: {connections}}}]", "a")
-    target = Target(reloads=reloads, http_reserve=reserve)
-    try:
-        made = plan([site], target)
-    except TargetError as error:
-        assert "connections are more than one Apache can hold" in str(error)  # noqa: PT017 (either outcome is right)
-        return
-    children = math.ceil((connections + reserve) / made.threads_per_child)
-    assert made.max_request_workers >= connections + reserve
-    assert made.server_limit >= children * (1 + reloads)
-    assert made.server_limit <= SERVER_LIMIT_MAX
-    assert made.max_request_workers % made.threads_per_child == 0  # AH00513
-    assert made.max_request_workers <= made.server_limit * made.threads_per_child  # AH00515
-    assert made.start_servers * made.threads_per_child <= made.max_request_workers
-    assert made.min_spare_threads < made.max_spare_threads <= made.max_request_workers
-
-
-def test_plan_names_the_most() -> None:
-    """The number that a refusal names is accepted, and one more is not."""
-    site = "websockets: [{{path: /a/, connections: {}}}, {{path: /b/, connections: {}}}]"
-    with pytest.raises(TargetError) as caught:
-        plan([parse(site.format(1_000_000, 1_000_000), "a")], Target())
-    most = int(str(caught.value).rpartition(" ")[2])
-    assert plan([parse(site.format(most - 1, 1), "a")], Target()).connections == most
-    with pytest.raises(TargetError):
-        plan([parse(site.format(most, 1), "a")], Target())
-
-
-def test_plan_adds_up_all_sites() -> None:
-    """One server carries the sockets of all its names."""
-    sites = [parse(f"websockets: [{{connections: {number}}}]", "a") for number in (100, 20)]
-    assert plan(sites, Target()).connections == 120
 
 
 @pytest.mark.parametrize(
