@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LISTS = ("server", "run", "ansible", "test", "scan")
+LISTS = ("server", "run", "ansible", "test", "pip", "scan")
 
 # In pieces, so that this file passes its own test.
 REGISTRIES = [".".join(pieces) for pieces in (
