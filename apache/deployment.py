@@ -13,7 +13,7 @@ from .hop import back_end, listens
 from .render import render
 from .site import Site
 from .target import Target
-from .values import DEFAULT_PORTS
+from .values import port_suffix
 from .views import certificate_files
 
 
@@ -67,8 +67,9 @@ def certificates(sites: Sequence[Site], target: Target) -> list[dict[str, Any]]:
 
 def _site(site: Site, target: Target) -> dict[str, Any]:
     plain = site.tls.mode == "none"
+    scheme = "http" if plain else "https"
     port = target.http_port if plain else target.https_port
-    suffix = "" if port == DEFAULT_PORTS["http" if plain else "https"] else f":{port}"
+    public = port_suffix(scheme, (target.public_http_port if plain else target.public_https_port) or port)
     certificate, key = (None, None) if site.tls.mode in {"acme", "none"} else certificate_files(site, target)
     return {
         "name": site.server_name,
@@ -76,15 +77,15 @@ def _site(site: Site, target: Target) -> dict[str, Any]:
         "tls": site.tls.mode,
         "certificate": certificate,
         "key": key,
-        "url": f"http{'' if plain else 's'}://{site.server_name}{suffix}/",
+        "url": f"{scheme}://{site.server_name}{public}/",
         "port": port,
         "sockets": [
             {
                 "path": socket.path,
-                "url": f"ws{'' if plain else 's'}://{site.server_name}{suffix}{socket.path}",
+                "url": f"ws{'' if plain else 's'}://{site.server_name}{public}{socket.path}",
                 "origin": socket.origins[0]
                 if isinstance(socket.origins, tuple)
-                else f"http{'' if plain else 's'}://{site.server_name}{suffix}",
+                else f"{scheme}://{site.server_name}{port_suffix(scheme, port)}",
                 "backend": list(socket.backend),
             }
             for socket in site.websockets

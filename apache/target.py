@@ -36,6 +36,8 @@ class Target(BaseModel):
         addresses: names and addresses that are this machine's, so that of several backends it is its own; none: all named are.
         https_port: port for TLS.
         http_port: port for plain HTTP.
+        public_https_port: port by which clients reach that for TLS, where something forwards it; None: the same.
+        public_http_port: likewise for plain HTTP.
         reloads: how many graceful reloads a socket may outlive.
         http_reserve: workers kept for pages while all sockets are open.
         memory_reserve: bytes of RAM left to the rest of the machine.
@@ -59,6 +61,8 @@ class Target(BaseModel):
     addresses: tuple[str, ...] = ()
     https_port: Annotated[int, Field(ge=1, le=65535)] = 443
     http_port: Annotated[int, Field(ge=1, le=65535)] = 80
+    public_https_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    public_http_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     reloads: Annotated[int, Field(ge=0, le=50)] = 4
     http_reserve: Annotated[int, Field(ge=1, le=10000)] = 150
     memory_reserve: Annotated[int, Field(ge=0)] = 256 << 20

@@ -216,6 +216,11 @@ def origin(text: str) -> str:
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+def port_suffix(scheme: str, port: int) -> str:
+    """Return what an address with this port has after the host."""
+    return "" if port == DEFAULT_PORTS[scheme] else f":{port}"
+
+
 def network(text: str) -> str:
     """Return an IPv4 or IPv6 network (or single address) in CIDR form."""
     try:

@@ -11,7 +11,7 @@ from .hop import is_secured
 from .quoting import Quoted, argument, comment, join, literal, pattern
 from .site import Site, WebSocket
 from .target import Target
-from .values import DEFAULT_PORTS, Address
+from .values import Address, port_suffix
 from .versions import MD_CA_FILE_IN_DOMAIN, at_least
 
 _CLIENT_TIMEOUT = 60  # seconds; httpd's own default for a slow client, where no socket asks for less
@@ -47,9 +47,7 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
         timeout=min(_CLIENT_TIMEOUT, *(socket.idle_timeout for socket in site.websockets)),
         https_addresses=_addresses(target, target.https_port),
         http_addresses=_addresses(target, target.http_port),
-        https_port_suffix=literal(
-            "" if target.https_port == DEFAULT_PORTS["https"] else f":{target.https_port}"
-        ),
+        https_port_suffix=literal(port_suffix("https", target.public_https_port or target.https_port)),
         own_directives=argument(f"{target.directory}/sites.d/{site.server_name}/*.conf"),
         logs=_logs(site, target),
         block_only=target.layout == "include",
