@@ -19,8 +19,8 @@ USER = "wsfront"
 APACHE_GROUP = "www-data"
 """Debian's name for Apache's group (base-passwd, gid 33), which may use a unix socket."""
 
-CURRENT = "/opt/wsfront/current"
-"""The link to the release that lives."""
+CURRENT, RELEASES = "/opt/wsfront/current", "/opt/wsfront/releases"
+"""The link to the release that lives, and where all releases are."""
 
 DRAIN_SECONDS = 5
 """How long a stop may take: WSFRONT_DRAIN_SECONDS, and the service's TimeoutStopSec is above it."""
@@ -48,6 +48,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         user=literal(USER),
         apache_group=literal(APACHE_GROUP),
         current=literal(CURRENT),
+        releases=literal(RELEASES),
         # All who are sent away at once come back at once, while nobody accepts.
         backlog=max(_BACKLOG_LEAST, connections),
         open_files=connections + _SPARE_FILES,

@@ -70,10 +70,9 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
             "site.conf.j2", {**context, "site": view}
         )
     if units := backend_units.view(sites, target):
-        for kind in ("socket", "service"):
-            files[f"etc/systemd/system/wsfront-backend.{kind}"] = _text(
-                f"backend.{kind}.j2", {"backend": units}
-            )
+        for name in ("backend.socket", "backend.service", "backend-trial@.service"):
+            text = _text(f"{name}.j2", {"backend": units})
+            files[f"etc/systemd/system/wsfront-{name}"] = text
     return files
 
 

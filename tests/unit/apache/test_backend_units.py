@@ -15,15 +15,18 @@ FOLDER = "etc/systemd/system"
 MANY = """
 websockets:
   - backend: ["127.0.0.1:8888", "[::1]:8888", "localhost:8889", "unix:/run/wsfront/ws.sock"]
-    connections: 9000
+    connections: 6000
 """
 PLAIN = "server_name: chat.example.org"
 
 
 def units(text: str) -> dict[str, str]:
-    """Render a description; return the two units by their suffix."""
+    """Render a description; return its units by the end of their names."""
     files = render([parse(text, "site.yaml")], Target())
-    return {kind: files[f"{FOLDER}/wsfront-backend.{kind}"] for kind in ("socket", "service")}
+    return {
+        kind: files[f"{FOLDER}/wsfront-backend{dash}{kind}"]
+        for dash, kind in ((".", "socket"), (".", "service"), ("-", "trial@.service"))
+    }
 
 
 def settings(unit: str, key: str) -> list[str]:
@@ -33,11 +36,10 @@ def settings(unit: str, key: str) -> list[str]:
 
 @pytest.fixture(params=[PLAIN, MANY], ids=["plain", "many"])
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
-    """Write both units into a folder, for a Python that is here."""
+    """Write the units into a folder, for a Python that is here."""
     for kind, unit in units(request.param).items():
-        (tmp_path / f"wsfront-backend.{kind}").write_text(
-            unit.replace("/opt/wsfront/current/venv/bin/python", "/usr/bin/env")
-        )
+        name = f"wsfront-backend{'-' if '@' in kind else '.'}{kind}"
+        (tmp_path / name).write_text(re.sub(r"/opt/wsfront/\S*/venv/bin/python", "/usr/bin/env", unit))
     return sorted(tmp_path.iterdir())
 
 
@@ -54,14 +56,29 @@ def test_systemd_reads(written: list[Path]) -> None:
 @pytest.mark.needs("systemd")
 def test_sandbox(written: list[Path]) -> None:
     """By systemd's own scale of 0 to 10 the service is exposed at 1.0 at most."""
-    service = next(path for path in written if path.suffix == ".service")
-    done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=yes", "--threshold=10", service],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    for service in (path for path in written if path.name == "wsfront-backend.service"):
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=yes", "--threshold=10", service],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_trial_is_alike() -> None:
+    """On trial a release lives in the very sandbox that it will live in."""
+    unit = units(PLAIN)
+    alone = {"ExecStart", "WorkingDirectory", "RuntimeDirectory", "Restart", "RestartSec", "WatchdogSec"}
+    lives = [
+        [
+            line
+            for line in unit[kind].split("[Service]\n")[1].split("[Install]")[0].splitlines()
+            if line.partition("=")[0] not in alone
+        ]
+        for kind in ("service", "trial@.service")
+    ]
+    assert [line for line in lives[0] if line] == [line for line in lives[1] if line]
 
 
 def test_addresses() -> None:
@@ -87,8 +104,8 @@ def test_elsewhere() -> None:
 def test_sizes() -> None:
     """Files and queue are those of the connections declared; the stop may take longer than the drain."""
     unit = units(MANY)
-    assert int(settings(unit["service"], "LimitNOFILE")[0]) > 9000
-    assert int(settings(unit["socket"], "Backlog")[0]) == 9000
+    assert int(settings(unit["service"], "LimitNOFILE")[0]) > 6000
+    assert int(settings(unit["socket"], "Backlog")[0]) == 6000
     environment = render([Site()], Target())["etc/wsfront/backend.env"]
     drain = re.findall(r'WSFRONT_DRAIN_SECONDS="(\d+)"', environment)
     assert int(settings(unit["service"], "TimeoutStopSec")[0]) > int(drain[0])
