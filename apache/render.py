@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import backend_units, modules, tls
+from . import backend_units, limits, modules, tls
 from .capacity import plan
 from .errors import TargetError
 from .hop import back_end, listens
@@ -69,6 +69,9 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
         files[f"etc/apache2/sites-available/wsfront-{site.server_name}.conf"] = _text(
             "site.conf.j2", {**context, "site": view}
         )
+    machine = {"limits": limits.view(context["plan"])}
+    files[limits.DROP_IN] = _text("apache.service.j2", machine)
+    files[limits.SYSCTLS] = _text("sysctl.conf.j2", machine)
     if units := backend_units.view(sites, target):
         for name in ("backend.socket", "backend.service", "backend-trial@.service"):
             text = _text(f"{name}.j2", {"backend": units})
