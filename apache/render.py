@@ -25,6 +25,11 @@ from .versions import require_floor
 from .views import site_view
 
 _HEADER = "# Made by wsfront from a description: do not edit, render again.\n"
+# First in its folder, so that a name which somebody gave the server stays.
+_UNNAMED = """\
+# A vhost without a name, as Debian's own, takes the machine's, and would answer for a site that is called the same.
+ServerName unnamed.invalid
+"""
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -64,6 +69,7 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
                 "include.conf.j2", {**context, "site": view}
             )
         return files
+    files["etc/apache2/conf-available/000-wsfront-name.conf"] = _HEADER + _UNNAMED
     files["etc/apache2/conf-available/wsfront.conf"] = _text("server.conf.j2", context)
     for site, view in zip(sites, context["sites"], strict=True):
         files[f"etc/apache2/sites-available/wsfront-{site.server_name}.conf"] = _text(

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Swap wsfront's part of Debian's /etc/apache2 in one go: try it, put it in place, have Apache read it, or leave all as it was.
 
-Owns conf-available/wsfront.conf, sites-available/wsfront-*.conf, their links and the modules that it enabled itself; touches nothing else.
+Owns 000-wsfront-name.conf, wsfront.conf, sites-available/wsfront-*.conf, their links and the modules that it enabled; touches nothing else.
 Runs on the machine with Python's standard library alone; the trial itself is files/trial, a few lines of shell.
 """
 
@@ -81,7 +81,7 @@ STATE = Path("/var/lib/wsfront/apache.json")
 OWN_DIRECTIVES = Path("/etc/wsfront/sites.d")  # the user's, which our vhosts include
 COPIED = ("/var/lib/apache2",)
 SKELETONS = ("/run/apache2", "/run/lock/apache2", "/var/log/apache2")
-OWN = {"conf": "wsfront.conf", "sites": "wsfront-*.conf"}
+OWN = (("conf", "000-wsfront-name.conf"), ("conf", "wsfront.conf"), ("sites", "wsfront-*.conf"))
 DEFAULT_SITES = {"000-default.conf", "default-ssl.conf"}
 
 
@@ -244,7 +244,7 @@ class Swap:
                 place = vhost.group(2)
             name = next((found.group(1) for found in (vhost, alias) if found), None)
             file = Path(place.rpartition(":")[0])
-            if name in self.params["names"] and not fnmatch.fnmatch(file.name, OWN["sites"]):
+            if name in self.params["names"] and not fnmatch.fnmatch(file.name, OWN[-1][1]):
                 raise debian.Fault(
                     f"{place}: another enabled vhost answers to {name}; a2dissite {file.stem}, "
                     "or take the name out of it. Nothing was changed"
@@ -365,9 +365,7 @@ def _is_off(name: str) -> bool:
 
 
 def _own(kind: str) -> list[Path]:
-    return sorted(
-        path for folder, pattern in OWN.items() for path in (ETC / f"{folder}-{kind}").glob(pattern)
-    )
+    return sorted(path for folder, pattern in OWN for path in (ETC / f"{folder}-{kind}").glob(pattern))
 
 
 if __name__ == "__main__":
