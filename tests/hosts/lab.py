@@ -25,28 +25,26 @@ class Lab:
         subprocess.run(command, check=True)
 
     @contextmanager
-    def machine(self, suite: str, name: str, *, disk: str = "", is_cold: bool = False) -> Iterator[Machine]:
+    def machine(self, start: str | Machine, name: str, **options: str) -> Iterator[Machine]:
         """Boot a fresh machine, and discard it in the end.
 
         Args:
-            suite: the Debian that it runs.
-            name: its host name.
-            disk: its size, as mount(8) writes it for a tmpfs; none: that of this machine's.
-            is_cold: leave it off.
+            start: the suite of a bare Debian, or a machine that is off for good: then as that one was.
+            name: by which Ansible knows it.
+            options: those of `Machine`.
         """
         number = next(self._numbers)
         machine = Machine(
             name=name,
-            root=self._roots[suite],
+            layers=start.layers if isinstance(start, Machine) else [self._roots[start]],
             number=number,
             folder=self.folder / str(number),
             network=self.network,
-            disk=disk,
+            **options,
         )
         try:
             machine.prepare(self._key.with_suffix(".pub").read_text())
-            if not is_cold:
-                machine.boot()
+            machine.boot()
             yield machine
         finally:
             machine.discard()

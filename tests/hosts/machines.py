@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.hosts.network import BRIDGE, Network, addresses
@@ -19,10 +19,10 @@ CGROUPS = [path for path in map(Path, ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup
 _HAS_SYSTEMD = Path("/run/systemd/system").is_dir()
 
 # Runs as the first process of namespaces of its own, so that no mount and no process outlives it.
-# Arguments: the machine's folder, the root it starts from, the size of its disk or nothing, the files of its cgroups,
+# Arguments: the machine's folder, the layers it starts from, the size of its disk or nothing, the files of its cgroups,
 # then systemd-nspawn and its arguments. Under --keep-unit nspawn asks by status 133 for the reboot.
 _SUPERVISOR = """
-folder=$1 root=$2 size=$3 cgroups=$4
+folder=$1 lower=$2 size=$3 cgroups=$4
 shift 4
 for file in $cgroups; do echo $$ >"$file"; done
 mkdir -p /run/systemd/nspawn "$folder/system"
@@ -32,7 +32,7 @@ if [ -n "$size" ]; then mount -t tmpfs -o "size=$size,mode=755" tmpfs "$folder/d
 rm -rf "$folder/disk/work"
 mkdir -p "$folder/disk/files" "$folder/disk/work"
 cp -a "$folder/first/." "$folder/disk/files"
-layers="volatile,lowerdir=$root,upperdir=$folder/disk/files,workdir=$folder/disk/work"
+layers="volatile,lowerdir=$lower,upperdir=$folder/disk/files,workdir=$folder/disk/work"
 mount -t overlay -o "$layers" overlay "$folder/system"
 while :; do
     status=0
@@ -61,27 +61,31 @@ class Machine:
     """One Debian system, running or not."""
 
     def __init__(
-        self, *, name: str, root: Path, number: int, folder: Path, network: Network, disk: str = ""
+        self,
+        *,
+        name: str,
+        layers: Sequence[Path],
+        number: int,
+        folder: Path,
+        network: Network,
+        hostname: str = "",
+        disk: str = "",
     ) -> None:
         """Take what the machine is made of; nothing runs yet.
 
         Args:
-            name: its host name, and the name that Ansible knows.
-            root: the system it starts from.
+            name: by which Ansible knows it.
+            layers: what it starts from: folders, an upper one before those below.
             number: its place in the network, from 2 on.
             folder: where its files go: its own.
             network: where it hangs.
+            hostname: what it calls itself; none: something that is no site's name.
             disk: its size, as mount(8) writes it for a tmpfs; none: that of this machine's.
         """
-        self.name = name
+        self.name, self._hostname = name, hostname or f"host{number}"
         self.ipv4, self.ipv6 = (address.partition("/")[0] for address in addresses(number))
-        self._root, self._number, self._folder, self._network, self._disk = (
-            root,
-            number,
-            folder,
-            network,
-            disk,
-        )
+        self._below, self._number, self._disk = layers, number, disk
+        self._folder, self._network = folder, network
         self._cgroups = [] if _HAS_SYSTEMD else [path / f"{network.name}.{number}" for path in CGROUPS]
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
@@ -91,9 +95,9 @@ class Machine:
         """Lay out what distinguishes this machine from any other with the same root."""
         first = self._folder / "first"
         (self._folder / "disk").mkdir(parents=True)
-        hosts = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self.name}\n"
+        hosts = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {self._hostname}\n"
         texts = {
-            "etc/hostname": f"{self.name}\n",
+            "etc/hostname": f"{self._hostname}\n",
             "etc/hosts": hosts,
             "etc/systemd/network/10-host0.network": _NETWORK.format(*addresses(self._number)),
             "root/.ssh/authorized_keys": authorized_key,
@@ -121,7 +125,7 @@ class Machine:
         self._notices.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._notices.bind(str(place))
         nspawn = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self._folder / 'system'}"]
-        nspawn += [f"--machine={self.name.partition('.')[0]}", f"--hostname={self.name}", "--register=no"]
+        nspawn += [f"--machine=wsfront{self._number}", f"--hostname={self._hostname}", "--register=no"]
         nspawn += [*([] if _HAS_SYSTEMD else ["--keep-unit"]), f"--network-bridge={BRIDGE}"]
         nspawn += [
             "--resolv-conf=off",
@@ -137,7 +141,7 @@ class Machine:
             _SUPERVISOR,
             "sh",
             str(self._folder),
-            str(self._root),
+            ":".join(map(str, self._below)),
             self._disk,
             cgroups,
         ]
@@ -205,6 +209,11 @@ class Machine:
     def path(self, name: str) -> Path:
         """Return where a file of the running machine is seen from here; links are followed here, too."""
         return Path(f"/proc/{self._leader}/root") / name.lstrip("/")
+
+    @property
+    def layers(self) -> list[Path]:
+        """Return what another machine may start from once this one is off for good: all that it was and has written."""
+        return [self._folder / "disk" / "files", *self._below]
 
     @property
     def console(self) -> str:

@@ -40,6 +40,11 @@ class Recap:
         return sum(counts["changed"] for counts in self.hosts.values())
 
     @property
+    def said(self) -> str:
+        """Return all it printed with single spaces: long lines of Ansible's are folded."""
+        return " ".join(self.output.split())
+
+    @property
     def tasks_changed(self) -> list[str]:
         """Return the names of the tasks that changed something."""
         tasks = re.split(r"^(?:TASK|RUNNING HANDLER) \[", self.output, flags=re.MULTILINE)[1:]
