@@ -9,7 +9,6 @@ import fnmatch
 import hashlib
 import json
 import re
-import resource
 import shutil
 import tempfile
 import time
@@ -43,10 +42,6 @@ options:
     type: list
     elements: str
     default: []
-  limit_nofile:
-    description: Open files that Apache needs.
-    type: int
-    default: 0
   allow_restart:
     description: Whether Apache may be restarted, where a reload is not enough.
     type: bool
@@ -93,7 +88,6 @@ def main() -> None:
             "modules": {"type": "list", "elements": "str", "default": []},
             "names": {"type": "list", "elements": "str", "default": []},
             "watch": {"type": "list", "elements": "str", "default": []},
-            "limit_nofile": {"type": "int", "default": 0},
             "allow_restart": {"type": "bool", "default": False},
             "state": {"choices": ["present", "absent"], "default": "present"},
         },
@@ -297,8 +291,6 @@ class Swap:
         verb = "start" if not active else "restart" if restart else "reload"
         if not self.files and verb == "start":
             return "nothing"
-        if verb == "reload":
-            self._raise_files()
         # mod_md takes its first reading for the dry run that every start makes, so that one which comes by a reload sleeps until the next:
         # md_post_config_before_ssl, modules/md/mod_md.c.
         orders = [verb, verb] if verb == "reload" and "md" in self.modules_on else [verb]
@@ -321,13 +313,6 @@ class Swap:
         raise debian.Fault(
             f"Apache did not {verb} with the new configuration, and the old one is back: {words}"
         )
-
-    def _raise_files(self) -> None:
-        """Allow the running Apache as many open files as its unit does; new children inherit it (prlimit(2))."""
-        wanted = self.params["limit_nofile"]
-        pid = debian.main_process()
-        if pid and wanted and resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] < wanted:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, wanted))
 
     def _hashes(self) -> dict[str, str]:
         own = sorted(map(str, OWN_DIRECTIVES.glob("*/*.conf")))
