@@ -13,6 +13,7 @@ DROP_IN = "etc/systemd/system/apache2.service.d/wsfront.conf"
 SYSCTLS = "etc/sysctl.d/60-wsfront.conf"
 
 _LATECOMERS_SECONDS = 5  # for who came back before the last listener closed, and is sent away once more
+_HARD_FILES = 524_288  # systemd's own DefaultLimitNOFILE: up to here /etc/apache2/envvars may still go
 _STOP_SECONDS = 20  # Apache itself kills what is left ten seconds after SIGTERM
 
 
@@ -21,6 +22,7 @@ def view(plan: Plan) -> SimpleNamespace:
     drain = DRAIN_SECONDS + _LATECOMERS_SECONDS
     return SimpleNamespace(
         files=plan.limit_nofile,
+        files_hard=max(_HARD_FILES, plan.limit_nofile),
         tasks=plan.tasks_max,
         drain_seconds=drain,
         stop_seconds=drain + _STOP_SECONDS,

@@ -33,7 +33,7 @@ def reasons(plan: Plan, target: Target) -> dict[str, str]:
         ),
         "Files": (
             f"LimitNOFILE {plan.limit_nofile} for Apache, for each child by itself: a tunnel takes {MEASURED.descriptors_per_tunnel}, "
-            f"logs of all sites come on top. The backend holds all its sockets in one process: {plan.backend_limit_nofile}."
+            f"connections kept alive and logs come on top. The backend holds all its sockets in one process: {plan.backend_limit_nofile}."
         ),
         "Threads": (
             f"At most {plan.tasks} at once: the workers at work, one for each socket of older generations, {OTHER_THREADS} for each child. "

@@ -32,7 +32,6 @@ _THREAD_BYTES = (
     16384 * 8
 )  # by which the kernel divides the memory for kernel.threads-max: kernel/fork.c, set_max_threads
 _DEBIAN_FILES = 8192  # what systemd and apachectl give without being asked
-_APACHE_FILES = 65536  # Debian's own proposal in /etc/apache2/envvars; logs of other sites count, too
 _SYSTEM_TASKS = 4096  # for everything else on the machine
 
 
@@ -97,7 +96,7 @@ def memory(*, plain: int, encrypted: int, backend: int, idle_threads: int, child
 
 def apache_files(threads: int) -> int:
     """Return the files that one child may open: those of its tunnels, of connections kept alive, of logs and modules."""
-    return max(_APACHE_FILES, _rounded(threads * (MEASURED.descriptors_per_tunnel + 3) + 1024, 1024))
+    return max(_DEBIAN_FILES, _rounded(threads * (MEASURED.descriptors_per_tunnel + 3) + 1024, 1024))
 
 
 def backend_files(connections: int, pages: int) -> int:
