@@ -50,8 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
             default=state_directory() / "certs",
             help="where they are (default: %(default)s)",
         )
+        if name == "ca":
+            verb.add_argument("--json", action="store_true", help="for scripts")
         if name == "issue":
             verb.add_argument("names", nargs="+", metavar="NAME", help="host name, wildcard or IP address")
+            verb.add_argument("--site", metavar="NAME", help="the folder's name (default: the first name)")
             verb.add_argument("--json", action="store_true", help="for scripts")
         if name == "verify":
             verb.add_argument(
@@ -85,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
 def _ca(args: argparse.Namespace) -> None:
     store = Store(args.dir)
     made = store.ensure_authority()
+    if args.json:
+        print(json.dumps({"ca": str(store.ca), "made": made}, indent=2))
+        return
     print("made" if made else "there already")
     _print_facts(store.ca, summary(pem.certificates(store.ca)[0]))
     if made:
@@ -94,7 +100,7 @@ def _ca(args: argparse.Namespace) -> None:
 def _issue(args: argparse.Namespace) -> None:
     names = [_encoded(name) for name in args.names]
     store = Store(args.dir)
-    issued = store.ensure(names[0], names)
+    issued = store.ensure(args.site or names[0], names)
     if args.json:
         print(json.dumps(asdict(issued), indent=2, default=str))
         return

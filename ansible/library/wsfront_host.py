@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,12 @@ def main() -> None:
 
 def target() -> dict[str, object]:
     """Return the facts of this machine, as far as they can be known before Apache is there."""
-    facts: dict[str, object] = {"memory": memory(), "cores": len(os.sched_getaffinity(0)), "mpm": mpm()}
+    facts: dict[str, object] = {
+        "memory": memory(),
+        "cores": len(os.sched_getaffinity(0)),
+        "mpm": mpm(),
+        "addresses": addresses(),
+    }
     for key, package in (("apache", "apache2-bin"), ("openssl", "libssl3t64"), ("openssl", "libssl3")):
         found = version(package)
         if found:
@@ -99,6 +105,12 @@ def target() -> dict[str, object]:
             "unixd",
         ]
     return facts
+
+
+def addresses() -> list[str]:
+    """Return the addresses and names that this machine has for others."""
+    found = re.findall(r"inet6? ([0-9a-f.:]+)", output("ip", "-o", "address", "show", "scope", "global"))
+    return sorted({*found, platform.node(), socket.getfqdn()})
 
 
 def version(package: str) -> str | None:

@@ -49,6 +49,8 @@ def test_ca(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "may sign     localhost, 127.0.0.0/8, ::1/128, and what is below" in made
     assert run("ca", "--dir", tmp_path / "my store") == 0
     assert capsys.readouterr().out.startswith("there already\n")
+    assert run("ca", "--json", "--dir", tmp_path / "my store") == 0
+    assert json.loads(capsys.readouterr().out) == {"ca": str(tmp_path / "my store/ca/ca.pem"), "made": False}
 
 
 def test_issue_tells_scripts_where_the_files_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
