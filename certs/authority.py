@@ -72,11 +72,12 @@ def make_leaf(
 ) -> x509.Certificate:
     """Return a server's certificate for these names and loopback, signed by the authority."""
     names = list(names)
-    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, LEAF_ORGANIZATION)]
-    if names and not isinstance(names[0], str):
-        # Apache as a client looks for an address here, and never among the alternative names:
-        # httpd modules/ssl/ssl_util_ssl.c, getIDs.
-        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, str(names[0])))
+    # Apache as a client looks for addresses among the common names, and never among the alternative ones:
+    # httpd modules/ssl/ssl_util_ssl.c, getIDs.
+    attributes = [
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, LEAF_ORGANIZATION),
+        *(x509.NameAttribute(NameOID.COMMON_NAME, str(one)) for one in names if not isinstance(one, str)),
+    ]
     subject = x509.Name(attributes)
     issuer_id = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (

@@ -40,6 +40,10 @@ NEEDS = {
     "ip": Need(("ip",), ("-V",), "apt-get install iproute2"),
     "mmdebstrap": Need(("mmdebstrap",), ("--version",), "apt-get install mmdebstrap"),
     "mounts": Need(("unshare",), ("-m", "echo", "mount namespaces"), "run as root, on Linux with unshare(1)"),
+    "namespaces": Need(
+        ("unshare",), ("-n", "ip", "-V"), "run as root, on Linux with unshare(1) and apt-get install iproute2"
+    ),
+    "nft": Need(("nft",), ("--version",), "apt-get install nftables"),
     "node": Need(
         ("node",),
         ("-p", "`Node ${process.version}, ws ${require('ws/package.json').version}`"),

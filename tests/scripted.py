@@ -8,10 +8,12 @@ import hashlib
 import http.client
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
@@ -63,10 +65,16 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, script: Script) -> None:
+    def __init__(self, host: str, port: int, script: Script, context: ssl.SSLContext | None) -> None:
         self.script = script
+        self.context = context
         self.seen: list[Request] = []
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, by TLS where there is a context."""
+        with self.context.wrap_socket(request, server_side=True) if self.context else request as connection:
+            super().finish_request(connection, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of a front that hangs up: Apache is what is tested."""
@@ -87,9 +95,15 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def scripted(port: int, script: Script = accepting) -> Iterator[list[Request]]:
-    """Run a backend on 127.0.0.1 until the block ends; yield the requests it sees, as they come."""
-    with _Server(port, script) as server:
+def scripted(
+    port: int,
+    script: Script = accepting,
+    *,
+    host: str = "127.0.0.1",
+    context: ssl.SSLContext | None = None,
+) -> Iterator[list[Request]]:
+    """Run a backend until the block ends, by TLS with a context; yield the requests it sees, as they come."""
+    with _Server(host, port, script, context) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
