@@ -7,8 +7,8 @@ import ipaddress
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from .hop import listens
-from .quoting import literal
+from .hop import back_end, listens
+from .quoting import join, literal
 from .site import Site
 from .target import Target
 from .values import Address
@@ -35,6 +35,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
     addresses = [_number(address) for address in listens(sites, target)]
     if not all(address.socket or _is_number(address.host) for address in addresses):
         return None
+    hop = back_end(sites, target)
     connections = sum(
         socket.connections
         for site in sites
@@ -44,6 +45,8 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
     return SimpleNamespace(
         listen=[literal(address.socket or address.authority) for address in addresses],
         free_bind=any(address.is_remote for address in addresses),
+        # The machine itself may ask at that address, too.
+        believed=join(" ", [literal(text) for text in (*hop.names, *hop.fronts)]) if hop else None,
         has_file=any(address.socket for address in addresses),
         user=literal(USER),
         apache_group=literal(APACHE_GROUP),

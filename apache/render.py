@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import backend_units, limits, modules, tls
+from . import backend_units, firewall, limits, modules, tls
 from .capacity import plan
 from .errors import TargetError
 from .hop import back_end, listens
@@ -82,6 +82,10 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
         for name in ("backend.socket", "backend.service", "backend-trial@.service"):
             text = _text(f"{name}.j2", {"backend": units})
             files[f"etc/systemd/system/wsfront-{name}"] = text
+    if hop := back_end(sites, target):
+        context = {"firewall": firewall.view(hop)}
+        files["etc/wsfront/firewall.nft"] = _text("firewall.nft.j2", context)
+        files["etc/systemd/system/wsfront-firewall.service"] = _text("firewall.service.j2", context)
     return files
 
 

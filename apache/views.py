@@ -4,6 +4,7 @@ Knows nothing of files or folders' layout beyond the few places that a vhost nam
 """
 
 import ipaddress
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 from . import origins, tls
@@ -31,6 +32,7 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
     # In order of length, since the last <Location> that matches wins: https://httpd.apache.org/docs/2.4/sections.html#merging
     order = sorted(range(len(site.websockets)), key=lambda index: len(site.websockets[index].path))
     sockets = [_socket(site, index) for index in order]
+    pages = _pages(site)
     return SimpleNamespace(
         server_name=names[0],
         server_aliases=join(" ", names[1:]),
@@ -59,10 +61,9 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
                 for network in site.trusted_proxies
             ],
         ),
-        pages=_pages(site),
+        pages=pages,
         sockets=sockets,
-        peer=_peer(target),
-        checks_by_tls=any(socket.members and socket.secured for socket in sockets),
+        peer=_peer(target, pages, sockets),
         health=join(", ", [Quoted(f"'{literal(path)}'") for path in _health_paths(site, target)]),
     )
 
@@ -122,11 +123,24 @@ def _tls(site: Site, target: Target) -> SimpleNamespace:
     )
 
 
-def _peer(target: Target) -> SimpleNamespace:
-    """Say how a backend on another machine is known: by the local authority, whatever certificates the site itself has."""
+def _peer(
+    target: Target, pages: SimpleNamespace, sockets: Sequence[SimpleNamespace]
+) -> SimpleNamespace | None:
+    """Say how backends on other machines are known: by the local authority, whatever certificates the site itself has.
+
+    A pattern, since the brackets of an IPv6 address are wildcards in <Proxy>.
+    """
+    secured = [socket for socket in sockets if socket.secured]
+    places = [pages.secured] if pages.secured and target.layout != "include" else []
+    places += [socket.secured for socket in secured]
+    if not places:
+        return None
     profile = tls.profile("intermediate", apache=target.apache, openssl=target.openssl)
     return SimpleNamespace(
-        protocols=_protocols(profile), authority=argument(f"{target.directory}/certs/ca/ca.pem")
+        pattern=Quoted(f"^(?:{'|'.join(dict.fromkeys(places))})/"),
+        protocols=_protocols(profile),
+        authority=argument(f"{target.directory}/certs/ca/ca.pem"),
+        is_checked=any(socket.members for socket in secured),
     )
 
 
@@ -148,11 +162,12 @@ def _pages(site: Site) -> SimpleNamespace:
     """Say what stands at /: a directory, a backend, the socket's own <Location>, or nothing."""
     root = next((socket for socket in site.websockets if socket.path == "/"), None)
     pages = site.pages
-    proxy, secured = None, False
+    proxy, secured = None, None
     if pages and pages.proxy and not (root and not _turns_off(site, root)):
         address = Address.parse(pages.proxy)
-        secured = is_secured(site, address)
-        proxy = argument(worker_url("https" if secured else "http", address, "pages") + "/")
+        by_tls = is_secured(site, address)
+        url = worker_url("https" if by_tls else "http", address, "pages")
+        proxy, secured = argument(url + "/"), pattern(url) if by_tls else None
     return SimpleNamespace(
         root=argument(pages.root) if pages and pages.root else None,
         proxy=proxy,
@@ -200,8 +215,8 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
         if balancer
         else [],
         parameters=Quoted(" lbmethod=bybusyness" if balancer else parameters),
-        secured=any(secured),
-        hides_host=any(secured) or (socket.path == "/" and _pages(site).secured),
+        secured=pattern(base) if any(secured) else None,
+        hides_host=any(secured) or bool(socket.path == "/" and _pages(site).secured),
         origins_test=origins.expression(socket.origins, tls=site.tls.mode != "none"),
         inner=_inner(site, socket),
     )

@@ -6,11 +6,40 @@ Needs root, on Linux (`needs("namespaces")`); the namespace goes with the last p
 import ctypes
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from apache.httpd import die_with_parent
+from tests.waiting import until
+
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
+_CONNECT = """
+import socket, sys
+try:
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5):
+        print("accepted")
+except ConnectionRefusedError:
+    print("refused")
+"""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another machine: the process that keeps its network."""
+
+    process: int
+
+    def command(self, *words: str) -> str:
+        """Run a command there that must succeed, and return what it prints."""
+        return command("nsenter", "-t", str(self.process), "-n", *words)
+
+    def connects(self, host: str, port: int) -> bool:
+        """Tell whether a connection from there is accepted, and not refused."""
+        said = self.command(sys.executable, "-c", _CONNECT, host, str(port)).strip()
+        return {"accepted": True, "refused": False}[said]
 
 
 @contextmanager
@@ -32,20 +61,31 @@ def network(*addresses: str) -> Iterator[None]:
 
 
 @contextmanager
-def entered(name: str) -> Iterator[None]:
-    """Be in a namespace that has a name (ip-netns(8))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(Path("/run/netns") / name, os.O_RDONLY)
+def neighbour(own: str, theirs: str) -> Iterator[Neighbour]:
+    """Have another machine beside this network, by a cable of its own.
+
+    Args:
+        own: our address on the cable.
+        theirs: the other machine's.
+    """
+    process = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], preexec_fn=die_with_parent)  # noqa: PLW1509 (a prctl)
     try:
-        _must(libc.setns(there, _CLONE_NEWNET))
-        try:
-            yield
-        finally:
-            _must(libc.setns(before, _CLONE_NEWNET))
+        there = Neighbour(process.pid)
+        mine = f"n{process.pid}"
+        here = Path("/proc/thread-self/ns/net").readlink()
+        until(lambda: Path(f"/proc/{process.pid}/ns/net").readlink() != here)
+        command("ip", "link", "add", mine, "type", "veth", "peer", "name", "eth0", "netns", str(process.pid))
+        for run, device, source, target in (
+            (command, mine, own, theirs),
+            (there.command, "eth0", theirs, own),
+        ):
+            run("ip", "address", "add", source, "dev", device, *(["nodad"] if ":" in source else []))
+            run("ip", "link", "set", device, "up")
+            run("ip", "route", "add", target, "dev", device)
+        yield there
     finally:
-        os.close(there)
-        os.close(before)
+        process.kill()
+        process.wait()
 
 
 def command(*words: str) -> str:

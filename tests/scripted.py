@@ -69,6 +69,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.script = script
         self.context = context
         self.seen: list[Request] = []
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:

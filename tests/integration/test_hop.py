@@ -312,6 +312,31 @@ def test_balanced(net: None, tunnel: str) -> None:  # noqa: ARG001
             assert any(request.path == "/healthz" for request in one)
 
 
+@pytest.mark.parametrize("address", [FAR, "[fd00::2]:8888"])
+async def test_upgrades_at_the_root(net: None, folder: Path, address: str) -> None:  # noqa: ARG001
+    """Where the pages at / are a directory's, upgrades there take the hop, verified as all others."""
+    description = f"""
+hop: {{fronts: [192.0.2.0/24, "fd00::/64"]}}
+websockets: [{{path: /, backend: "{address}", origins: any}}]
+pages: {{root: {folder}}}
+"""
+    (folder / "index.html").write_text("here")
+    with running(description) as stack:
+        assert ask(stack, "/").body == b"here"
+        async with stack.websocket("/echo") as socket:
+            await socket.send("far")
+            assert await socket.recv() == "far"
+    with running(description, backend=False) as stack:
+        stack.allow(*DOWN)
+        with scripted(
+            8888,
+            host=address.rpartition(":")[0].strip("[]"),
+            context=context(stack.stack.store, "x.localhost"),
+        ) as seen:
+            assert shake(stack, "/echo").status in {500, 502, 503}
+        assert not seen
+
+
 async def test_ipv6(net: None) -> None:  # noqa: ARG001
     """The other end may be an IPv6 address."""
     with running(HOP.replace(FAR, "[fd00::2]:8888").replace("192.0.2.0/24", "fd00::/64")) as stack:
