@@ -98,7 +98,18 @@ def test_elsewhere() -> None:
     assert (settings(unit, "ListenStream"), settings(unit, "FreeBind")) == (["10.0.0.2:8888"], ["yes"])
     assert settings(units(PLAIN)["socket"], "FreeBind") == []
     files = render([parse(hop.format("backend.internal"), "site.yaml")], Target())
-    assert [name for name in files if name.startswith(FOLDER)] == []
+    assert [name for name in files if "wsfront-backend" in name] == []
+
+
+def test_firewall_comes_first() -> None:
+    """The port that others reach opens after the firewall and never without it; the socket itself refuses strangers, too."""
+    hop = "hop: {fronts: [10.0.0.1]}\nwebsockets: [{backend: '10.0.0.2:8888'}]"
+    unit = units(hop)["socket"]
+    assert settings(unit, "After") == settings(unit, "Wants") == ["wsfront-firewall.service"]
+    assert settings(unit, "ExecStartPre") == ["/usr/sbin/nft list table inet wsfront"]
+    assert settings(unit, "IPAddressDeny") == ["any"]
+    assert settings(unit, "IPAddressAllow") == ["localhost 10.0.0.2 10.0.0.1/32"]
+    assert settings(units(PLAIN)["socket"], "ExecStartPre") == []
 
 
 def test_sizes() -> None:
