@@ -13,6 +13,9 @@ from .site import Site
 from .target import Target
 from .values import Address
 
+UNITS = (("etc", "backend.socket"), ("etc", "backend.service"), ("run", "backend-trial@.service"))
+"""The units by their templates' names, and whether they stay or are there for a trial alone."""
+
 USER = "wsfront"
 """Whom the backend runs as."""
 
@@ -26,7 +29,7 @@ DRAIN_SECONDS = 5
 """How long a stop may take: WSFRONT_DRAIN_SECONDS, and the service's TimeoutStopSec is above it."""
 
 _STOP_RESERVE = 10  # seconds above the drain, before systemd kills
-_BACKLOG_LEAST = 4096  # net.core.somaxconn's default since Linux 5.4
+_BACKLOG = 4096  # net.core.somaxconn's default since Linux 5.4; the backend asks for more itself
 _SPARE_FILES = 512  # beside those of the sockets: pages, handshakes that are refused, the loop's own
 
 
@@ -52,8 +55,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         apache_group=literal(APACHE_GROUP),
         current=literal(CURRENT),
         releases=literal(RELEASES),
-        # All who are sent away at once come back at once, while nobody accepts.
-        backlog=max(_BACKLOG_LEAST, connections),
+        backlog=_BACKLOG,
         open_files=connections + _SPARE_FILES,
         drain_seconds=DRAIN_SECONDS,
         stop_seconds=DRAIN_SECONDS + _STOP_RESERVE,

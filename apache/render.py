@@ -79,9 +79,8 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
     files[limits.DROP_IN] = _text("apache.service.j2", machine)
     files[limits.SYSCTLS] = _text("sysctl.conf.j2", machine)
     if units := backend_units.view(sites, target):
-        for name in ("backend.socket", "backend.service", "backend-trial@.service"):
-            text = _text(f"{name}.j2", {"backend": units})
-            files[f"etc/systemd/system/wsfront-{name}"] = text
+        for folder, name in backend_units.UNITS:
+            files[f"{folder}/systemd/system/wsfront-{name}"] = _text(f"{name}.j2", {"backend": units})
     if hop := back_end(sites, target):
         context = {"firewall": firewall.view(hop)}
         files["etc/wsfront/firewall.nft"] = _text("firewall.nft.j2", context)

@@ -144,7 +144,8 @@ class Backend:
             await serve_websockets(
                 self._converse,
                 sock=sock,
-                backlog=BACKLOG,
+                # All who are sent away at once come back at once, and wait here.
+                backlog=max(BACKLOG, self.settings.connections),
                 **(tls.options(self.certificate) if self.certificate and tls.is_meant_for(sock) else {}),
                 create_connection=cast("type[ServerConnection]", partial(Wire, self.live)),
                 process_request=self._process_request,

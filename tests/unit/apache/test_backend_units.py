@@ -24,8 +24,9 @@ def units(text: str) -> dict[str, str]:
     """Render a description; return its units by the end of their names."""
     files = render([parse(text, "site.yaml")], Target())
     return {
-        kind: files[f"{FOLDER}/wsfront-backend{dash}{kind}"]
-        for dash, kind in ((".", "socket"), (".", "service"), ("-", "trial@.service"))
+        "socket": files[f"{FOLDER}/wsfront-backend.socket"],
+        "service": files[f"{FOLDER}/wsfront-backend.service"],
+        "trial@.service": files["run/systemd/system/wsfront-backend-trial@.service"],
     }
 
 
@@ -113,10 +114,9 @@ def test_firewall_comes_first() -> None:
 
 
 def test_sizes() -> None:
-    """Files and queue are those of the connections declared; the stop may take longer than the drain."""
+    """There is a file for each connection declared; the stop may take longer than the drain."""
     unit = units(MANY)
     assert int(settings(unit["service"], "LimitNOFILE")[0]) > 6000
-    assert int(settings(unit["socket"], "Backlog")[0]) == 6000
     environment = render([Site()], Target())["etc/wsfront/backend.env"]
     drain = re.findall(r'WSFRONT_DRAIN_SECONDS="(\d+)"', environment)
     assert int(settings(unit["service"], "TimeoutStopSec")[0]) > int(drain[0])
