@@ -34,9 +34,9 @@ _SPARE_FILES = 512  # beside those of the sockets: pages, handshakes that are re
 
 
 def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
-    """Return what the units' templates see; None where the backend is named by a name, which systemd does not resolve."""
+    """Return what the units' templates see; None where it is on other machines, or has a name, which systemd does not resolve."""
     addresses = [_number(address) for address in listens(sites, target)]
-    if not all(address.socket or _is_number(address.host) for address in addresses):
+    if not addresses or not all(address.socket or _is_number(address.host) for address in addresses):
         return None
     hop = back_end(sites, target)
     connections = sum(

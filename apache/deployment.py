@@ -9,7 +9,7 @@ from typing import Any
 
 from . import modules
 from .capacity import plan
-from .hop import back_end, listens
+from .hop import back_end, listens, named
 from .render import render
 from .site import Site
 from .target import Target
@@ -25,7 +25,8 @@ def deployment(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         modules: names for a2enmod.
         sites: for each name what it is called, where its certificate lies and how its sockets are tried.
         certificates: what the local authority issues: `site` names the store's folder.
-        backend: where our backend listens on this machine, and of a hop the networks that may connect and whether by TLS.
+        backend: where our backend listens on any machine (`named`) and on this one, and of a hop the networks that may connect
+            and whether by TLS.
         plan: the numbers for the whole server.
 
     Raises:
@@ -39,6 +40,7 @@ def deployment(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         "sites": [_site(site, target) for site in sites],
         "certificates": certificates(sites, target),
         "backend": {
+            "named": [str(address) for address in named(sites)],
             "listen": [str(address) for address in listens(sites, target)],
             "fronts": list(hop.fronts) if hop else [],
             "tls": bool(hop and hop.tls),

@@ -51,12 +51,18 @@ def is_secured(site: Site, address: Address) -> bool:
     return address.is_remote and site.hop is not None and site.hop.tls
 
 
+def named(sites: Sequence[Site]) -> tuple[Address, ...]:
+    """Return where our backend listens, on whatever machine."""
+    return tuple(dict.fromkeys(address for site in sites for address in site.own_backend))
+
+
 def listens(sites: Sequence[Site], target: Target) -> tuple[Address, ...]:
-    """Return where our backend listens on a machine: on all addresses named, less those that are known to be other machines'."""
-    named = tuple(dict.fromkeys(address for site in sites for address in site.own_backend))
-    here = tuple(address for address in named if not address.is_remote or address.host in target.addresses)
-    # A machine that has none of them is left to fail at binding, where it says so.
-    return here if target.addresses and here else named
+    """Return where our backend listens on a machine: all addresses named, less those that are known to be other machines'."""
+    return tuple(
+        address
+        for address in named(sites)
+        if not (address.is_remote and target.addresses) or address.host in target.addresses
+    )
 
 
 def back_end(sites: Sequence[Site], target: Target) -> BackEnd | None:

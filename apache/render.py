@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import backend_units, firewall, limits, modules, tls
 from .capacity import plan
 from .errors import TargetError
-from .hop import back_end, listens
+from .hop import back_end, listens, named
 from .quoting import Quoted, argument, environment, literal
 from .rules import rules_view
 from .site import Site
@@ -113,7 +113,11 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
                 "give one of them a backend_path of its own"
             )
     values = {
-        "WSFRONT_LISTEN": " ".join(str(address) for address in listens(sites, target)),
+        "WSFRONT_LISTEN": " ".join(
+            # A machine that has none of them is left to fail where it listens, and to say so.
+            str(address)
+            for address in listens(sites, target) or named(sites)
+        ),
         "WSFRONT_SOCKETS": json.dumps(list(sockets.values()), separators=(",", ":")),
         "WSFRONT_PING_INTERVAL": str(min(socket.ping_interval for socket in ours)),
         "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),

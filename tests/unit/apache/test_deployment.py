@@ -1,9 +1,11 @@
 """What a playbook is told beside the files."""
 
+import json
+
 import pytest
 
 from apache.deployment import deployment
-from apache.site import Site
+from apache.site import Hop, Site
 from apache.target import Target
 
 FORWARDED = Target(public_https_port=8443, public_http_port=8080)
@@ -30,3 +32,50 @@ def test_forwarded_port_without_tls(target: Target, url: str) -> None:
     """Without TLS the address has the forwarded port for plain HTTP."""
     site = Site.model_validate({"server_name": "localhost", "tls": {"mode": "none"}})
     assert deployment([site], target)["sites"][0]["url"] == url
+
+
+HOP = {"fronts": ["10.0.0.1"]}
+FAR = Site.model_validate_json(
+    json.dumps(
+        {
+            "server_name": "chat.example.org",
+            "hop": HOP,
+            "websockets": [{"backend": ["10.0.0.2:8888", "10.0.0.3:8888"]}],
+        }
+    )
+)
+
+
+def test_backend_on_another_machine() -> None:
+    """Each of the backend's machines gets its own address, certificate and firewall; one that is none of them gets none."""
+    for addresses, host in (("10.0.0.2", "10.0.0.2"), ("10.0.0.3", "10.0.0.3")):
+        made = deployment([FAR], Target(addresses=(addresses, "any.example.org")))
+        assert made["backend"] == {
+            "named": ["10.0.0.2:8888", "10.0.0.3:8888"],
+            "listen": [f"{host}:8888"],
+            "fronts": ["10.0.0.1/32"],
+            "tls": True,
+        }
+        (own,) = (one for one in made["certificates"] if one["for"] == "backend")
+        assert own == {
+            "site": f"_backend_{host}",
+            "names": [host],
+            "for": "backend",
+            "group": "wsfront",
+            "mode": "0640",
+        }
+        assert "etc/wsfront/firewall.nft" in made["files"]
+        assert f"/certs/sites/_backend_{host}/key.pem" in made["files"]["etc/wsfront/backend.env"]
+    made = deployment([FAR], Target(addresses=("10.0.0.1",)))
+    assert made["backend"]["listen"] == []
+    assert [one["for"] for one in made["certificates"]] == ["front"]
+    assert not [name for name in made["files"] if "firewall" in name or "wsfront-backend" in name]
+
+
+def test_plain_hop_needs_no_certificate() -> None:
+    """With `tls: false` the firewall is all there is between."""
+    site = FAR.model_copy(update={"hop": Hop(fronts=("10.0.0.1/32",), tls=False)})
+    made = deployment([site], Target())
+    assert [one["for"] for one in made["certificates"]] == ["front"]
+    assert "TLS" not in made["files"]["etc/wsfront/backend.env"]
+    assert "etc/wsfront/firewall.nft" in made["files"]

@@ -1,5 +1,7 @@
 """Who the client is behind a proxy."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from server.client_address import Client, client_of
@@ -28,6 +30,26 @@ from server.client_address import Client, client_of
 def test_address(peer: str | None, forwarded: list[str], address: str) -> None:
     """Only a peer on this machine is believed, and only its rightmost entry."""
     assert client_of(peer, forwarded, [], []).address == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("10.0.0.1", "203.0.113.9"),
+        ("::ffff:10.0.0.1", "203.0.113.9"),
+        ("fd00::7", "203.0.113.9"),
+        ("127.0.0.1", "203.0.113.9"),
+        (None, "203.0.113.9"),
+        ("10.0.0.2", "10.0.0.2"),
+        ("fd01::7", "fd01::7"),
+    ],
+)
+def test_fronts_are_believed(peer: str | None, address: str) -> None:
+    """A peer in a network of the fronts is believed like one on this machine, its rightmost entry and no more."""
+    fronts = [ip_network("10.0.0.1/32"), ip_network("fd00::/64")]
+    found = client_of(peer, ["1.1.1.1, 203.0.113.9"], ["https"], ["chat.example.org"], fronts=fronts)
+    believed = address == "203.0.113.9"
+    assert found == Client(address, tls=believed, host="chat.example.org" if believed else "")
 
 
 def test_tls_is_the_word_of_a_trusted_peer_only() -> None:

@@ -1,6 +1,7 @@
 """What the backend reads from its environment, and what it says when that is wrong."""
 
 import subprocess
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,33 @@ def test_all_given(tmp_path: Path) -> None:
         connections=5,
     )
     assert load(read_env_file(file), listen=["[::1]:1"]).listen == (Address("::1", 1),)
+
+
+def test_hop() -> None:
+    """Fronts are addresses and networks; a certificate comes with its key."""
+    given = {
+        "WSFRONT_FRONTS": "10.0.0.1 fd00::/64",
+        "WSFRONT_TLS_CERTIFICATE": "/a b.pem",
+        "WSFRONT_TLS_KEY": "/k",
+    }
+    settings = load(given)
+    assert settings.fronts == (ip_network("10.0.0.1/32"), ip_network("fd00::/64"))
+    assert (settings.certificate, settings.key) == (Path("/a b.pem"), Path("/k"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("WSFRONT_FRONTS", "10.0.0.1/8", "is no network"),
+        ("WSFRONT_FRONTS", "front.example", "is no network"),
+        ("WSFRONT_TLS_CERTIFICATE", "/a", "set both or none"),
+        ("WSFRONT_TLS_KEY", "/a", "set both or none"),
+    ],
+)
+def test_hop_refuses(key: str, value: str, words: str) -> None:
+    """Names, host bits, and half a pair are faults."""
+    with pytest.raises(SettingsError, match=words):
+        load({key: value})
 
 
 def test_env_file_reads_as_sh_does(tmp_path: Path) -> None:
