@@ -129,7 +129,7 @@ async def test_member_that_is_ill_is_spared(balanced: tuple[Running, int, int]) 
 @pytest.mark.parametrize("tunnel", ["upgrade", "ws"])
 @pytest.mark.parametrize("count", [1, 2])
 async def test_unix_sockets(folder: Path, tunnel: str, count: int) -> None:
-    """One backend on a unix socket, or two, serve page and sockets as those on ports do."""
+    """One backend on a unix socket, or two, serve page and sockets as those on ports do, and leave no file behind."""
     addresses = [f"unix:{folder}/{number}" for number in range(count)]
     description = {
         "websockets": [{"path": "/ws/", "backend": addresses, "tunnel": tunnel}],
@@ -141,3 +141,5 @@ async def test_unix_sockets(folder: Path, tunnel: str, count: int) -> None:
             async with stack.websocket("/ws/echo", origin=stack.url.rstrip("/")) as socket:
                 await socket.send("by file")
                 assert await socket.recv() == "by file"
+    # The folder is root's where Apache and the backend are not.
+    assert list(folder.iterdir()) == []
