@@ -21,6 +21,8 @@ SERVER_LIMIT_MAX = 20000
 THREADS_MIN, THREADS_MAX = 25, 250
 """Debian's children below; above it one crash takes too many sockets along, and few large children cost the least memory."""
 
+_DRAIN_WINDOW = 10  # seconds at the least, for the sockets of one generation
+_DRAIN_SHARE = 3  # of what handshakes these cores can do, a third goes to those who come back after a reload
 _CHILDREN = 8
 _HOLD_OFF = 10  # after a reload Apache starts one child a second for so long: hold_off_on_exponential_spawning, event.c
 _SEARCH_MAX = 1 << 31  # above everything that can run out
@@ -85,7 +87,9 @@ class Plan:
     Attributes:
         children: Apache's active children when all sockets are open.
         handshakes_per_second: what these cores can do.
-        drain_seconds: over how long clients are sent away, so that they can all come back without a queue.
+        drain_seconds: over how long clients are sent away at the least, so that they can all come back without a queue.
+        drain_window: over how long our backend sends them away after a reload.
+        reload_interval: seconds between reloads that this sustains without end.
         backend_limit_nofile: LimitNOFILE of the backend, which holds all sockets in one process.
         limit_nofile: LimitNOFILE and `ulimit -n` of Apache: of one child, since the limit is each process's own.
         tasks: threads at once at most, of all generations.
@@ -108,6 +112,8 @@ class Plan:
     listen_backlog: int
     handshakes_per_second: int
     drain_seconds: int
+    drain_window: int
+    reload_interval: int
     limit_nofile: int
     backend_limit_nofile: int
     tasks: int
@@ -182,6 +188,8 @@ def sized(wanted: Demand, target: Target) -> Plan:
     # All workers of the generation at work, and all sockets once more in older ones, whose idle workers have ended.
     tasks = children * threads + workers + slots * resources.OTHER_THREADS + 1
     backlog = max(511, 2 * rate)
+    drain_seconds = max(1, math.ceil(wanted.connections / rate))
+    drain_window = max(_DRAIN_WINDOW, _DRAIN_SHARE * drain_seconds)
     backend_limit_nofile = resources.backend_files(wanted.backend, target.http_reserve)
     limit_nofile = resources.apache_files(threads)
     return Plan(
@@ -197,7 +205,9 @@ def sized(wanted: Demand, target: Target) -> Plan:
         max_spare_threads=children * threads,
         listen_backlog=backlog,
         handshakes_per_second=rate,
-        drain_seconds=max(1, math.ceil(wanted.connections / rate)),
+        drain_seconds=drain_seconds,
+        drain_window=drain_window,
+        reload_interval=max(drain_seconds, math.ceil(drain_window / max(1, target.reloads))),
         limit_nofile=limit_nofile,
         backend_limit_nofile=backend_limit_nofile,
         tasks=tasks,

@@ -34,11 +34,19 @@ def needed(sites: Sequence[Site], target: Target) -> list[str]:
         names += ["remoteip"]
     if any(len(socket.backends) > 1 for site in sites for socket in site.websockets):
         names += ["slotmem_shm", "proxy_balancer", "lbmethod_bybusyness", "watchdog", "proxy_hcheck"]
+    if target.layout in {"debian", "private"} and has_status(target):
+        names += ["status"]
     if target.layout == "private":
         names = [f"mpm_{target.mpm}", "unixd", "log_config", "mime", "dir", *names]
     elif any(site.pages and site.pages.root for site in sites):
         names += ["dir", "mime"]
     return names
+
+
+def has_status(target: Target) -> bool:
+    """Tell whether mod_status can be loaded, without which our backend does not see reloads; a target described without modules has all."""
+    present = {*target.modules, *target.static_modules}
+    return not present or "status" in present
 
 
 def remedy(missing: Sequence[str]) -> str:

@@ -22,8 +22,11 @@ def reasons(plan: Plan, target: Target) -> dict[str, str]:
         ),
         "Reloads": (
             f"After a reload every child that still holds a socket keeps its slot. For {plan.reloads} reloads under open sockets: "
-            f"ServerLimit {plan.server_limit} = {children} children x (1 + {plan.reloads}) + 2. One reload more can leave no slot for a "
-            "new child (AH03490): then nobody gets in until old sockets close."
+            f"ServerLimit {plan.server_limit} = {children} children x (1 + {plan.reloads}) + 2. One reload more could leave no slot for a "
+            "new child (AH03490), and nobody would get in until old sockets close. So our backend, which sees each reload in Apache's "
+            f"status, sends the clients of older generations away over {plan.drain_window} s, and the oldest at once where there are more "
+            f"than {plan.reloads}: a reload every {plan.reload_interval} s can go on for ever. A backend of another kind has the "
+            f"{plan.reloads} reloads alone."
         ),
         "Start": (
             f"{plan.start_servers} children to begin with, at a start and after each reload: Apache then adds one a second for ten "

@@ -22,7 +22,7 @@ from .rules import rules_view
 from .site import Site
 from .target import Target
 from .versions import require_floor
-from .views import site_view
+from .views import http_addresses, site_view
 
 _HEADER = "# Made by wsfront from a description: do not edit, render again.\n"
 # First in its folder, so that a name which somebody gave the server stays.
@@ -71,6 +71,10 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
         return files
     files["etc/apache2/conf-available/000-wsfront-name.conf"] = _HEADER + _UNNAMED
     files["etc/apache2/conf-available/wsfront.conf"] = _text("server.conf.j2", context)
+    if context["status"]:
+        files["etc/apache2/sites-available/wsfront-status.wsfront.invalid.conf"] = _text(
+            "status.conf.j2", context
+        )
     for site, view in zip(sites, context["sites"], strict=True):
         files[f"etc/apache2/sites-available/wsfront-{site.server_name}.conf"] = _text(
             "site.conf.j2", {**context, "site": view}
@@ -112,6 +116,7 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
                 f"two sockets reach the backend's {socket.target_path} by different paths or with different origins: "
                 "give one of them a backend_path of its own"
             )
+    sized = plan(sites, target)
     values = {
         "WSFRONT_LISTEN": " ".join(
             # A machine that has none of them is left to fail where it listens, and to say so.
@@ -123,12 +128,29 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
         "WSFRONT_DRAIN_SECONDS": str(backend_units.DRAIN_SECONDS),
     }
+    if status := _status_address(sites, target):
+        values["WSFRONT_STATUS"] = status
+        values["WSFRONT_DRAIN_WINDOW"] = str(sized.drain_window)
+        values["WSFRONT_RELOADS"] = str(sized.reloads)
     if hop := back_end(sites, target):
         values["WSFRONT_FRONTS"] = " ".join(hop.fronts)
         if hop.tls:
             values["WSFRONT_TLS_CERTIFICATE"] = hop.certificate
             values["WSFRONT_TLS_KEY"] = hop.key
     return environment(values)
+
+
+def _status_address(sites: Sequence[Site], target: Target) -> str | None:
+    """Return where our backend asks for Apache's generation; None where Apache does not say it, is not ours, or on another machine."""
+    if not modules.has_status(target):
+        return None
+    if target.layout == "private":
+        host = target.listen[0]
+    elif target.layout == "debian" and not all(address.is_remote for address in listens(sites, target)):
+        host = "127.0.0.1"
+    else:
+        return None
+    return f"[{host}]:{target.http_port}" if ":" in host else f"{host}:{target.http_port}"
 
 
 @functools.cache
@@ -195,6 +217,9 @@ def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         "plan": plan(sites, target),
         "tls": _server_tls(target) if speaks_tls else None,
         "md": target.layout == "debian" and any(site.tls.acme for site in sites),
+        "status": SimpleNamespace(addresses=http_addresses(target))
+        if _status_address(sites, target)
+        else None,
         "modules": [
             SimpleNamespace(
                 symbol=literal(f"{name}_module"), file=argument(f"{target.modules_directory}/mod_{name}.so")

@@ -48,7 +48,7 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
         tls=None if plain else _tls(site, target),
         timeout=min(_CLIENT_TIMEOUT, *(socket.idle_timeout for socket in site.websockets)),
         https_addresses=_addresses(target, target.https_port),
-        http_addresses=_addresses(target, target.http_port),
+        http_addresses=http_addresses(target),
         https_port_suffix=literal(port_suffix("https", target.public_https_port or target.https_port)),
         own_directives=argument(f"{target.directory}/sites.d/{site.server_name}/*.conf"),
         logs=_logs(site, target),
@@ -74,6 +74,11 @@ def certificate_files(site: Site, target: Target) -> tuple[str, str]:
         return site.tls.files.certificate, site.tls.files.key
     folder = f"{target.directory}/certs/sites/{site.server_name}"
     return f"{folder}/certificate.pem", f"{folder}/key.pem"
+
+
+def http_addresses(target: Target) -> Quoted:
+    """Return what a vhost for plain HTTP is for: `<VirtualHost …>`."""
+    return _addresses(target, target.http_port)
 
 
 def _name_pattern(name: str) -> Quoted:

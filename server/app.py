@@ -24,6 +24,7 @@ from websockets.typing import Subprotocol
 from . import session, tls
 from .chat import Hall
 from .client_address import client_of
+from .generations import Generations
 from .listen import BACKLOG, name_of
 from .messages import FRAME_MOST, Refusal, checked_room
 from .origins import passes
@@ -89,6 +90,11 @@ class Backend:
         self.routes = routes_of(settings.sockets)
         self.hall = Hall()
         self.live: set[Wire] = set()
+        self.generations = (
+            Generations(settings.status, settings.drain_window, settings.reloads, self.live)
+            if settings.status
+            else None
+        )
         self.open = 0
         self.draining = False
         self.farewell: Callable[[Wire], None] | None = None
@@ -128,6 +134,8 @@ class Backend:
             watching = [tasks.create_task(manager.keep_told(self.status))]
             if self.certificate:
                 watching.append(tasks.create_task(self.certificate.keep_fresh()))
+            if self.generations:
+                watching.append(tasks.create_task(self.generations.watch()))
             code, reason = RESTART if await told == signal.SIGTERM else GOING_AWAY
             manager.tell("STOPPING=1")
             await self.stop(servers, code, reason, inherited=inherited)
@@ -292,12 +300,14 @@ class Backend:
         return answer(request, HTTPStatus.NOT_FOUND, "Nothing here.\n")
 
     def _health(self, request: Request) -> Response:
-        health = {
+        health: dict[str, str | int | None] = {
             "status": "draining" if self.draining else "ok",
             "connections": self.open,
             "rooms": len(self.hall.rooms),
             "people": sum(len(room.people) for room in self.hall.rooms.values()),
         }
+        if self.generations:
+            health |= {"generation": self.generations.seen, "older": self.generations.left()}
         status = HTTPStatus.SERVICE_UNAVAILABLE if self.draining else HTTPStatus.OK
         return answer(
             request, status, json.dumps(health), content_type="application/json", Cache_Control="no-store"
@@ -318,6 +328,8 @@ class Backend:
         self.open += 1
         self.empty.clear()
         wire.on_lost = self._lost
+        if self.generations:
+            self.generations.note(wire)
         return None
 
     def _lost(self) -> None:

@@ -69,6 +69,9 @@ class Settings:
     fronts: tuple[Network, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
+    status: Address | None = None
+    drain_window: float = 10.0
+    reloads: int = 4
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -104,6 +107,9 @@ def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Setti
     take("ping_interval", "WSFRONT_PING_INTERVAL", lambda text: _number(text, float, 1, 3600))
     take("connections", "WSFRONT_CONNECTIONS", lambda text: _number(text, int, 1, 1_000_000))
     take("drain_seconds", "WSFRONT_DRAIN_SECONDS", lambda text: _number(text, float, 0, 3600))
+    take("status", "WSFRONT_STATUS", _status)
+    take("drain_window", "WSFRONT_DRAIN_WINDOW", lambda text: _number(text, float, 0, 3600))
+    take("reloads", "WSFRONT_RELOADS", lambda text: _number(text, int, 0, 50))
     take("fronts", "WSFRONT_FRONTS", lambda text: tuple(map(_network, text.split())))
     take("certificate", "WSFRONT_TLS_CERTIFICATE", Path)
     take("key", "WSFRONT_TLS_KEY", Path)
@@ -125,6 +131,9 @@ KEYS = (
     "WSFRONT_FRONTS",
     "WSFRONT_TLS_CERTIFICATE",
     "WSFRONT_TLS_KEY",
+    "WSFRONT_STATUS",
+    "WSFRONT_DRAIN_WINDOW",
+    "WSFRONT_RELOADS",
 )
 
 
@@ -173,6 +182,13 @@ def parse_address(text: str) -> Address:
     if match is None or int(match["port"]) > HIGHEST_PORT:
         raise ValueError(f"{text!r} is no address; expected host:port, [v6]:port or unix:/path")
     return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def _status(text: str) -> Address:
+    address = parse_address(text)
+    if address.path:
+        raise ValueError(f"{text!r} is no host:port, and Apache listens on nothing else")
+    return address
 
 
 def _number(text: str, kind: type[Number], least: Number, most: Number) -> Number:

@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,16 @@ class _Amended(Stack):
     """Set facts of the target, and directives of the server, otherwise than this machine and the plan would."""
 
     def __init__(
-        self, *args: Any, facts: Mapping[str, object], directives: Mapping[str, int], **options: Any
+        self,
+        *args: Any,
+        facts: Mapping[str, object],
+        without: Collection[str],
+        directives: Mapping[str, int],
+        **options: Any,
     ) -> None:
         super().__init__(*args, **options)
-        self.target = self.target.model_copy(update=facts)
+        modules = tuple(name for name in self.target.modules if name not in without)
+        self.target = self.target.model_copy(update={"modules": modules, **facts})
         self.directives = directives
 
     def prepare(self) -> None:
@@ -101,6 +107,7 @@ def running(
     backend: bool = True,
     own_directives: str = "",
     facts: Mapping[str, object] | None = None,
+    without: Collection[str] = (),
     directives: Mapping[str, int] | None = None,
 ) -> Iterator[Running]:
     """Start a stack for descriptions in YAML, and stop it; none at all is the plain case.
@@ -110,6 +117,7 @@ def running(
         backend: start ours there.
         own_directives: what a user would put into the first site's folder of own directives.
         facts: of the target, otherwise than they are.
+        without: modules that Apache is said not to have.
         directives: of the server, otherwise than planned.
     """
     given = [parse(text, "test.yaml") for text in descriptions] or [Site()]
@@ -119,7 +127,9 @@ def running(
     own.parent.mkdir(parents=True)
     own.write_text(own_directives)
     try:
-        instance = _started(given, folder, backend=backend, facts=facts or {}, directives=directives or {})
+        instance = _started(
+            given, folder, backend=backend, facts=facts or {}, without=without, directives=directives or {}
+        )
         try:
             with contextlib.nullcontext() if backend else held(instance.backend_port):
                 yield instance
@@ -138,6 +148,7 @@ def _started(
     *,
     backend: bool,
     facts: Mapping[str, object],
+    without: Collection[str],
     directives: Mapping[str, int],
 ) -> Running:
     attempt = 1
@@ -151,6 +162,7 @@ def _started(
             http_port=http_port,
             backend=backend,
             facts=facts,
+            without=without,
             directives=directives,
         )
         try:

@@ -117,6 +117,7 @@ def kind(site: Site) -> tuple[object, ...]:
     return (
         [str(address).startswith("unix:") for socket in site.websockets for address in socket.backends],
         [socket.path == "/" for socket in site.websockets],
+        [socket.target_path == "/" for socket in site.websockets],  # then the backend's /healthz is below it
         [ipaddress.ip_network(network).is_private for network in site.trusted_proxies],
         {"localhost", "127.0.0.1"} & set(site.names),  # a private Apache answers to these anyhow
     )
