@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from apache.errors import ApacheError
+from apache.hop import is_secured
 from apache.httpd import free_ports
 from apache.site import Site
 from certs.errors import CertsFault
@@ -64,6 +65,12 @@ def _try(sites: list[Site], folder: Path) -> int:
         for site in stack.sites:
             for websocket in site.websockets:
                 mine = set(websocket.backends) & set(site.own_backend)
+                if not mine and any(is_secured(site, address) for address in websocket.backends):
+                    say(
+                        f"handshake    {site.server_name}{websocket.path}: not tried: the authority that the backend "
+                        "is certified by is the real front's\n"
+                    )
+                    continue
                 absent = (
                     [] if mine else [str(address) for address in websocket.backends if not accepts(address)]
                 )

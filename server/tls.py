@@ -15,7 +15,7 @@ from .settings import SettingsError
 
 log = logging.getLogger("server")
 
-PERIOD = 30.0
+PERIOD = 5.0
 PATIENCE = 5.0
 
 

@@ -19,6 +19,7 @@ from apache.errors import DescriptionError
 from apache.render import render
 from apache.site import Site
 from apache.target import Layout, Target
+from apache.values import Address
 from certs.store import Store
 from tests.unit.apache import hostile, reading
 
@@ -47,6 +48,12 @@ ACME = {
     **PLAIN,
     "tls": {"mode": "acme", "acme": {"contact": "a@example.org", "ca_file": "/a.pem"}},
 }
+HOP = {
+    **PLAIN,
+    "hop": {"fronts": ["10.0.0.0/24"]},
+    "websockets": [{"path": "/ws/", "backend": ["10.0.0.2:8801", "backend.example:8802"]}],
+    "pages": {"proxy": "10.0.0.2:8803"},
+}
 SOCKET = ("websockets", 0)
 
 # A description, one of its keys, and two plain values of one kind.
@@ -66,6 +73,10 @@ KEYS: tuple[tuple[dict[str, Any], Key, str, str], ...] = (
     (PLAIN, (*SOCKET, "origins", 0), "https://a.example", "http://b.example:81"),
     (PLAIN, ("pages", "proxy"), "127.0.0.1:1", "[::1]:2"),
     (PLAIN, ("pages", "proxy"), "unix:/run/a.sock", "unix:/run/b.sock"),
+    (HOP, ("hop", "fronts", 0), "10.0.0.1", "fd00::/8"),
+    (HOP, (*SOCKET, "backend", 0), "10.0.0.1:1", "b.example:2"),
+    (HOP, (*SOCKET, "backend"), "[fd00::1]:1", "10.0.0.1:2"),
+    (HOP, ("pages", "proxy"), "10.0.0.1:1", "[fd00::1]:2"),
     (FILES, ("pages", "root"), "/var/www/a", "/var/www/b"),
     (FILES, ("tls", "files", "certificate"), "/etc/a.pem", "/etc/b.pem"),
     (FILES, ("tls", "files", "key"), "/etc/a.key", "/etc/b.key"),
@@ -116,6 +127,8 @@ def kind(site: Site) -> tuple[object, ...]:
     """Return what of a site chooses between directives, by design."""
     return (
         [str(address).startswith("unix:") for socket in site.websockets for address in socket.backends],
+        [address.is_remote for socket in site.websockets for address in socket.backends],
+        bool(site.pages and site.pages.proxy and Address.parse(site.pages.proxy).is_remote),
         [socket.path == "/" for socket in site.websockets],
         [socket.target_path == "/" for socket in site.websockets],  # then the backend's /healthz is below it
         [ipaddress.ip_network(network).is_private for network in site.trusted_proxies],

@@ -56,6 +56,20 @@ def test_good(place: Path) -> None:
     assert done.stdout.count("101 Switching Protocols") == 2
 
 
+def test_backend_on_another_machine(place: Path) -> None:
+    """Our backend is tried here wherever it is in earnest; of somebody else's on another machine it is said that it is not."""
+    text = """
+hop: {fronts: [10.0.0.1]}
+websockets:
+- {path: /ws/, backend: ["10.0.0.2:8888", "10.0.0.3:8888"]}
+- {path: /far/, backend: "192.0.2.1:9"}
+"""
+    done = wsfront("check", "--site", site(place, text), env=environment(TMPDIR=str(place)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "localhost/ws/: 101 Switching Protocols\n" in done.stdout
+    assert "localhost/far/: not tried: " in done.stdout
+
+
 def test_backend_of_somebody_else_is_down(place: Path) -> None:
     """A backend that is not ours and not there is named; the rest is tried all the same."""
     (port,) = free_ports(1)

@@ -207,6 +207,16 @@ def test_backend_that_cannot_start(folder: Path) -> None:
     assert ours == f"wsfront: the backend did not start on unix:{folder}/none/x.sock: see its own line above"
 
 
+def test_backend_on_another_machine(folder: Path) -> None:
+    """Our backend runs here, wherever the description has it in earnest."""
+    site = "hop: {fronts: [10.0.0.1]}\nwebsockets: [{backend: '10.0.0.2:8888'}]\n"
+    with up(folder, site=site) as running:
+        assert running.ready() == f"ready {running.url}\n"
+        assert f'"127.0.0.1:{running.ports[2]}"' in (running.folder / "backend.env").read_text()
+        running.process.terminate()
+        assert running.end()[0] == 0
+
+
 def test_waits_for_somebody_elses_backend(folder: Path) -> None:
     """With --no-backend it says for whom it waits, and can be stopped while it does."""
     with up(folder, "--no-backend") as running:
