@@ -119,11 +119,7 @@ class Machine:
         """
         for cgroup in self._cgroups:
             cgroup.mkdir(exist_ok=True)
-        place = self._folder / "notify"
-        place.unlink(missing_ok=True)
-        self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notices.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._notices.bind(str(place))
+        place = self._listen()
         nspawn = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self._folder / 'system'}"]
         nspawn += [f"--machine=wsfront{self._number}", f"--hostname={self._hostname}", "--register=no"]
         nspawn += [*([] if _HAS_SYSTEMD else ["--keep-unit"]), f"--network-bridge={BRIDGE}"]
@@ -159,6 +155,7 @@ class Machine:
 
     def reboot(self) -> None:
         """Reboot from inside and wait until the machine is up again."""
+        self._listen()
         self.run("systemctl", "reboot")
         self._wait()
 
@@ -220,6 +217,15 @@ class Machine:
         """Return all that nspawn and the machine's console said."""
         return (self._folder / "console").read_text(errors="replace")
 
+    def _listen(self) -> Path:
+        """Open the socket at which nspawn and the machine tell how it goes."""
+        place = self._folder / "notify"
+        place.unlink(missing_ok=True)
+        self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notices.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._notices.bind(str(place))
+        return place
+
     def _wait(self) -> None:
         """Wait for the machine's own word that it is up."""
         assert self._process is not None
@@ -245,6 +251,8 @@ class Machine:
             return is_ready and self._leader > 0
 
         until(is_told, 60)
+        # The machine goes on telling. Where nobody reads, its first process stands still once the queue is full.
+        self._notices.close()
         state = self.run("systemctl", "is-system-running", "--wait", is_checked=False).strip()
         if state not in {"running", "degraded"}:
             raise RuntimeError(f"{self.name} is {state}:\n{self.console}")
