@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from .hop import back_end, listens
 from .quoting import join, literal
 from .site import Site
+from .status import status_address
 from .target import Target
 from .values import Address
 
@@ -50,6 +51,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         free_bind=any(address.is_remote for address in addresses),
         # The machine itself may ask at that address, too.
         believed=join(" ", [literal(text) for text in (*hop.names, *hop.fronts)]) if hop else None,
+        asks=status_address(sites, target) is not None,
         has_file=any(address.socket for address in addresses),
         user=literal(USER),
         apache_group=literal(APACHE_GROUP),

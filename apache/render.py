@@ -20,6 +20,7 @@ from .hop import back_end, listens, named
 from .quoting import Quoted, argument, environment, literal
 from .rules import rules_view
 from .site import Site
+from .status import status_address
 from .target import Target
 from .versions import require_floor
 from .views import http_addresses, site_view
@@ -128,7 +129,7 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
         "WSFRONT_DRAIN_SECONDS": str(backend_units.DRAIN_SECONDS),
     }
-    if status := _status_address(sites, target):
+    if status := status_address(sites, target):
         values["WSFRONT_STATUS"] = status
         values["WSFRONT_DRAIN_WINDOW"] = str(sized.drain_window)
         values["WSFRONT_RELOADS"] = str(sized.reloads)
@@ -138,19 +139,6 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
             values["WSFRONT_TLS_CERTIFICATE"] = hop.certificate
             values["WSFRONT_TLS_KEY"] = hop.key
     return environment(values)
-
-
-def _status_address(sites: Sequence[Site], target: Target) -> str | None:
-    """Return where our backend asks for Apache's generation; None where Apache does not say it, is not ours, or on another machine."""
-    if not modules.has_status(target):
-        return None
-    if target.layout == "private":
-        host = target.listen[0]
-    elif target.layout == "debian" and not all(address.is_remote for address in listens(sites, target)):
-        host = "127.0.0.1"
-    else:
-        return None
-    return f"[{host}]:{target.http_port}" if ":" in host else f"{host}:{target.http_port}"
 
 
 @functools.cache
@@ -218,7 +206,7 @@ def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         "tls": _server_tls(target) if speaks_tls else None,
         "md": target.layout == "debian" and any(site.tls.acme for site in sites),
         "status": SimpleNamespace(addresses=http_addresses(target))
-        if _status_address(sites, target)
+        if status_address(sites, target)
         else None,
         "modules": [
             SimpleNamespace(
