@@ -1,0 +1,82 @@
+"""A server that has other things to do: another site, prefork, a backend of somebody else's. All of it goes on."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.clients import reading
+from tests.hosts.conftest import Boot
+from tests.hosts.lab import Lab
+from tests.hosts.plays import DEBIANS, OURS
+from tests.hosts.servers import DESCRIPTION, NAME, Server, describe
+
+OTHER = "other.test"
+OTHER_SITE = f"""\
+<VirtualHost *:80>
+    ServerName {OTHER}
+    DocumentRoot /var/www/other
+</VirtualHost>
+"""
+FOREIGN_UNIT = """\
+[Service]
+ExecStart=/usr/bin/python3 /root/foreign_backend.py 9000
+"""
+
+
+def put_other_site(server: Server) -> None:
+    """Make a web server of the machine, with a site of its own."""
+    machine = server.machine
+    machine.run("apt-get", "-qq", "-y", "install", "apache2")
+    machine.run("mkdir", "-p", "/var/www/other")
+    machine.run("tee", "/var/www/other/index.html", stdin="the other site")
+    machine.run("tee", "/etc/apache2/sites-available/other.conf", stdin=OTHER_SITE)
+    machine.run("a2ensite", "other")
+    machine.run("systemctl", "reload", "apache2")
+
+
+def listing(server: Server) -> str:
+    """Return what lies in the folders that a playbook of ours writes to, with a sum of each file's content."""
+    return server.machine.run(
+        "sh", "-c",
+        "find /etc/apache2 /etc/systemd /etc/sysctl.d /etc/tmpfiles.d /etc/nftables* /etc/logrotate.d /usr/local /opt /srv "
+        "/etc/wsfront /run/wsfront /var/lib/wsfront '(' -type f -o -type l ')' -not -path '/srv/packages/*' 2>/dev/null "
+        "| sort | while read -r f; do printf '%s %s\n' \"$f\" \"$(md5sum <\"$f\" 2>/dev/null)\"; done; "
+        "getent passwd; ls /etc/systemd/system /etc/apache2/mods-enabled",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("suite", "program"), [("bookworm", DEBIANS), ("trixie", OURS)])
+async def test_another_site_goes_on(lab: Lab, boot: Boot, suite: str, program: Path) -> None:
+    """Another site on the same Apache answers throughout: installation, removal, and installation again."""
+    server = describe(lab, boot(suite, NAME), program)
+    put_other_site(server)
+    before = listing(server)
+    async with reading(server.machine.ipv4, OTHER, "the other site") as watch:
+        await asyncio.to_thread(server.play)
+        assert await server.visitor.is_served()
+        await asyncio.to_thread(server.play, playbook="remove.yml")
+        assert not await server.visitor.is_served()
+        assert listing(server) == before
+        assert (await asyncio.to_thread(server.play, playbook="remove.yml")).tasks_changed == []
+        await asyncio.to_thread(server.play)
+        assert await server.visitor.is_served()
+    assert watch.faults == []
+    assert watch.well > 0
+
+
+async def test_backend_of_somebody_elses(lab: Lab, boot: Boot) -> None:
+    """Where the backend is somebody else's the playbook brings none, and Apache serves that one."""
+    server = describe(
+        lab,
+        boot("trixie", NAME),
+        OURS,
+        f"{DESCRIPTION}".replace("path: /ws/", "path: /ws/, backend: '127.0.0.1:9000'"),
+    )
+    script = Path(__file__).with_name("foreign_backend.py").read_text()
+    server.machine.run("tee", "/root/foreign_backend.py", stdin=script)
+    server.machine.run("tee", "/etc/systemd/system/foreign.service", stdin=FOREIGN_UNIT)
+    server.machine.run("systemctl", "start", "foreign")
+    server.play("-e", "backend_managed=false")
+    assert await server.visitor.is_served()
+    assert "wsfront-backend" not in server.machine.run("systemctl", "list-unit-files")
