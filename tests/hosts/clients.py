@@ -164,12 +164,12 @@ async def arriving(visitor: Visitor) -> AsyncIterator[Watch]:
             except (OSError, InvalidHandshake, TimeoutError) as error:
                 watch.faults.append(repr(error))
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(arrive())
-        try:
-            yield watch
-        finally:
-            is_over.set()
+    task = asyncio.create_task(arrive())
+    try:
+        yield watch
+    finally:
+        is_over.set()
+        await task
 
 
 @asynccontextmanager
@@ -197,9 +197,9 @@ async def reading(address: str, host: str, wanted: str) -> AsyncIterator[Watch]:
             await asyncio.to_thread(read)
             await asyncio.sleep(0.05)  # a page every now and then, not a load test
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(go_on())
-        try:
-            yield watch
-        finally:
-            is_over.set()
+    task = asyncio.create_task(go_on())
+    try:
+        yield watch
+    finally:
+        is_over.set()
+        await task

@@ -1,7 +1,9 @@
 """What a test run has for its machines: built roots, a folder, a network, a key, and the next free number."""
 
 import itertools
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,10 @@ from pathlib import Path
 from tests.hosts import roots, runs
 from tests.hosts.machines import Machine
 from tests.hosts.network import Network
-from tests.hosts.plays import Ansible
+from tests.hosts.plays import ROOT, Ansible
+
+# Where the playbook finds what it packs for the machines, and which is got before: inside the network nothing can be.
+STATE = roots.cache_directory().with_name("state")
 
 
 class Lab:
@@ -52,12 +57,23 @@ class Lab:
     def ansible(self, program: Path) -> Ansible:
         """Return an Ansible that reaches the machines."""
         folder = self.folder / f"ansible-{next(self._numbers)}"
-        return Ansible(program, network=self.network, folder=folder, key=self._key)
+        return Ansible(program, network=self.network, folder=folder, key=self._key, state=STATE)
 
 
 @contextmanager
 def lab() -> Iterator[Lab]:
     """Set up, and clear away, all that a run needs."""
     built = {suite: roots.build(suite) for suite in roots.SUITES}
+    for root in built.values():
+        _bundle(root)
     with runs.run() as (folder, network):
         yield Lab(folder, network, built)
+
+
+def _bundle(root: Path) -> None:
+    """Pack the backend once for the Python of a root, so that the wheels for it are here."""
+    asked = ["chroot", str(root), "python3", "-c", "import platform; print(platform.python_version())"]
+    version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    command = [sys.executable, "-m", "cli", "bundle", "--python", version]
+    environment = os.environ | {"XDG_STATE_HOME": str(STATE)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)

@@ -54,7 +54,7 @@ class Recap:
 class Ansible:
     """One Ansible, and the way by ssh to the machines of a network."""
 
-    def __init__(self, program: Path, *, network: Network, folder: Path, key: Path) -> None:
+    def __init__(self, program: Path, *, network: Network, folder: Path, key: Path, state: Path) -> None:
         """Take what is needed for a run.
 
         Args:
@@ -62,8 +62,10 @@ class Ansible:
             network: where it runs.
             folder: for its own files.
             key: the secret key that the machines let in.
+            state: for what wsfront itself keeps where a playbook runs: here, wheels for the machines.
         """
         self.program = program
+        self._state = state
         self._network, self._folder, self._key = network, folder, key
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -136,6 +138,7 @@ class Ansible:
         kept = {name: os.environ[name] for name in ("HOME", "PATH", "WSFRONT_VENV") if name in os.environ}
         return kept | {
             "LC_ALL": "C.UTF-8",
+            "XDG_STATE_HOME": str(self._state),
             "ANSIBLE_HOME": str(self._folder),
             "ANSIBLE_LOCAL_TEMP": str(self._folder / "tmp"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._controls),

@@ -23,7 +23,7 @@ tls:
   acme: {{contact: admin@chat.test, directory: '{acme.DIRECTORY}', ca_file: /etc/ssl/acme-ca.pem}}
 """
 # Every certificate is due at once; Apache reads it at the next reload.
-DUE = "MDRenewWindow 100%\nMDRenewViaARI off\n"
+DUE = "MDRenewWindow 99%\nMDRenewViaARI off\n"
 
 
 @contextmanager
