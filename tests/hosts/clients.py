@@ -108,6 +108,15 @@ class Crowd:
         """Return why sockets are no longer open."""
         return [str(each.protocol.close_exc) for each in self._sockets if each.protocol.close_exc is not None]
 
+    @property
+    def farewells(self) -> list[tuple[int | None, str]]:
+        """Return the codes and reasons with which sockets were closed from the other side."""
+        return [(each.close_code, each.close_reason or "") for each in self._sockets if each.close_code]
+
+    async def until_all_left(self) -> None:
+        """Wait until every socket is closed."""
+        await asyncio.wait_for(asyncio.gather(*(each.wait_closed() for each in self._sockets)), 30 * SECOND)
+
     async def speak(self) -> None:
         """Fail unless every socket is open and echoes what it is told now."""
         self._round += 1

@@ -103,6 +103,7 @@ class Ansible:
         playbook: str = "site.yml",
         inventory: Path | None = None,
         user: str = "root",
+        project: Path = ROOT,
         arguments: Sequence[str | Path] = (),
     ) -> subprocess.Popen[str]:
         """Start a run; its output is one stream of text.
@@ -112,6 +113,7 @@ class Ansible:
             playbook: its name in `ansible/`.
             inventory: a file; none: the machines, by their names.
             user: who logs in.
+            project: where it is run from: this project, or a changed copy of it.
             arguments: whatever else ansible-playbook takes.
         """
         where = str(inventory) if inventory else "".join(f"{machine.name}," for machine in machines)
@@ -119,7 +121,7 @@ class Ansible:
         with self._network.entered():
             return subprocess.Popen(
                 [self.program, playbook, "-i", where, "-u", user, "--ssh-common-args", ssh, *arguments],
-                cwd=ROOT / "ansible",
+                cwd=project / "ansible",
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -135,8 +137,9 @@ class Ansible:
         return path
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("HOME", "PATH", "WSFRONT_VENV") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
         return kept | {
+            "WSFRONT_VENV": sys.prefix,
             "LC_ALL": "C.UTF-8",
             "XDG_STATE_HOME": str(self._state),
             "ANSIBLE_HOME": str(self._folder),

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,9 @@ class Server:
     ansible: Ansible
     folder: Path
 
-    def play(self, *arguments: str | Path, **options: Any) -> Recap:
-        """Run the playbook on the machine to its end; see `Ansible.play`."""
-        return self.ansible.play(self.machine, arguments=[*self._given, *arguments], **options)
+    def play(self, *arguments: str | Path, also: Sequence[Machine] = (), **options: Any) -> Recap:
+        """Run the playbook on the machine, and on others, to its end; see `Ansible.play`."""
+        return self.ansible.play(self.machine, *also, arguments=[*self._given, *arguments], **options)
 
     def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         """Start a run of the playbook on the machine; see `Ansible.start`."""
