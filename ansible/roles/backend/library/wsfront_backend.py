@@ -79,6 +79,9 @@ PENDING = STATE / "backend.pending"  # there while files are new and the service
 GROUP = "wsfront"
 PUBLIC, SHARED = 0o644, 0o640  # the latter with GROUP
 PATIENCE = 120
+NOISE = re.compile(
+    r" INFO |^[\s~^]*$|sys\.exit\(main\(\)\)$"
+)  # of a traceback and of a process that did as it was told
 
 
 class SwapError(Exception):
@@ -136,12 +139,7 @@ class Swap:
         swaps = swaps or not (self.is_up and enabled)
         if swaps and not check:
             _require_here(self.wanted[UNITS / SOCKET])
-            made = self.chosen or releases.make(
-                Path(self.params["archive"]), self.params["id"], self.params["pip"]
-            )
-            self._try(made)
-            self._go_live(made)
-            self.live = made
+            self._bring_up()
         old = releases.surplus(self.params["keep"], {self.live, _target(PREVIOUS)})
         cleaned = releases.discard_unfinished() if not check and releases.RELEASES.is_dir() else False
         for path in old if not check else ():
@@ -152,6 +150,20 @@ class Swap:
             "removed": [path.name for path in old],
             "diff": [self._diff(path) for path in sorted(self.differs)],
         }
+
+    def _bring_up(self) -> None:
+        """Have the release wanted live; one that was made for it and fails is not kept."""
+        release = self.chosen or releases.make(
+            Path(self.params["archive"]), self.params["id"], self.params["pip"]
+        )
+        try:
+            self._try(release)
+            self._go_live(release)
+        except SwapError:
+            if self.chosen is None:
+                shutil.rmtree(release, ignore_errors=True)
+            raise
+        self.live = release
 
     def _choose(self) -> Path | None:
         """Return the release wanted; None where it has to be made of the bundle."""
@@ -296,8 +308,9 @@ def _words(unit: str, since: float) -> str:
     for field in ("_SYSTEMD_UNIT", "UNIT"):
         command = ["journalctl", "-q", "-o", "cat", "--no-pager", f"--since=@{since:.3f}", f"{field}={unit}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-        if lines := [line.strip() for line in done.stdout.splitlines() if line.strip()]:
-            return "; ".join(lines[-5:])
+        lines = [line.strip() for line in done.stdout.splitlines() if not NOISE.search(line)]
+        if lines:
+            return "; ".join(lines[-3:])
     return ""
 
 
