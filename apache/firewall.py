@@ -11,6 +11,13 @@ from .hop import BackEnd
 from .quoting import Quoted, join, literal
 from .values import Address
 
+FILES = {
+    "etc/wsfront/firewall.nft": "firewall.nft.j2",
+    "etc/systemd/system/wsfront-firewall.service": "firewall.service.j2",
+    "etc/systemd/system/nftables.service.d/wsfront.conf": "nftables.service.j2",
+}
+"""Where the files go that a hop needs, and their templates."""
+
 FAMILIES = {4: "ip", 6: "ip6"}
 """IP's version -> what nft calls it."""
 

@@ -87,9 +87,8 @@ def render(sites: Sequence[Site], target: Target) -> dict[str, str]:
         for folder, name in backend_units.UNITS:
             files[f"{folder}/systemd/system/wsfront-{name}"] = _text(f"{name}.j2", {"backend": units})
     if hop := back_end(sites, target):
-        context = {"firewall": firewall.view(hop)}
-        files["etc/wsfront/firewall.nft"] = _text("firewall.nft.j2", context)
-        files["etc/systemd/system/wsfront-firewall.service"] = _text("firewall.service.j2", context)
+        rules = {"firewall": firewall.view(hop)}
+        files |= {path: _text(template, rules) for path, template in firewall.FILES.items()}
     return files
 
 

@@ -113,6 +113,15 @@ def test_firewall_comes_first() -> None:
     assert settings(units(PLAIN)["socket"], "ExecStartPre") == []
 
 
+def test_firewall_outlives_debians() -> None:
+    """Whatever Debian's own firewall flushes, ours is put back, and never fails it."""
+    hop = "hop: {fronts: [10.0.0.1]}\nwebsockets: [{backend: '10.0.0.2:8888'}]"
+    drop_in = render([parse(hop, "site.yaml")], Target())[f"{FOLDER}/nftables.service.d/wsfront.conf"]
+    load = "-/usr/sbin/nft -f /etc/wsfront/firewall.nft"
+    for moment in ("ExecStartPost", "ExecReload", "ExecStopPost"):
+        assert settings(drop_in, moment) == [load]
+
+
 def test_sizes() -> None:
     """There is a file for each connection declared; the stop may take longer than the drain."""
     unit = units(MANY)
