@@ -13,7 +13,7 @@ import pytest
 
 from tests import needs
 
-_MACHINES = {"hosts": "real Debian systems, as containers"}
+_MACHINES = {"hosts": "real Debian systems, as containers", "vagrant": "a virtual machine, by vagrant up"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -38,6 +38,9 @@ NEEDS = {
     ),
     "curl": Need(("curl",), ("--version",), "apt-get install curl"),
     "ip": Need(("ip",), ("-V",), "apt-get install iproute2"),
+    "libvirt": Need(
+        ("libvirtd",), ("--version",), "apt-get install libvirt-daemon-system libvirt-clients vagrant-libvirt"
+    ),
     "mmdebstrap": Need(("mmdebstrap",), ("--version",), "apt-get install mmdebstrap"),
     "mounts": Need(("unshare",), ("-m", "echo", "mount namespaces"), "run as root, on Linux with unshare(1)"),
     "namespaces": Need(
@@ -54,8 +57,10 @@ NEEDS = {
     "patch": Need(("patch",), ("--version",), "apt-get install patch"),
     "pebble": Need(("pebble",), ("-h",), "apt-get install pebble"),
     "php": Need(("php",), ("-n", "-r", "echo 'PHP ', PHP_VERSION;"), "apt-get install php-cli"),
+    "qemu": Need(("qemu-system-x86_64",), ("--version",), "apt-get install qemu-system-x86 qemu-utils"),
     "ssh": Need(("ssh",), ("-V",), "apt-get install openssh-client"),
     "systemd": Need(("systemd-analyze",), ("--version",), "apt-get install systemd"),
+    "vagrant": Need(("vagrant",), ("--version",), "apt-get install vagrant vagrant-libvirt rsync"),
 }
 
 

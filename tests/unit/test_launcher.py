@@ -409,6 +409,18 @@ def test_other_systems_are_told_what_to_type(bare: Project, manager: str, comman
     assert errors == f"wsfront: Python 3.11 or newer and Apache 2.4.47 or newer are needed; type: {command}\n"
 
 
+def test_machines_need_more(project: Project) -> None:
+    """The packages for virtual machines are installed where `--vagrant` asks for these, and nowhere else."""
+    project.put("apt-get", f'echo "apt-get $*" >>"{project.root}/calls"')
+    project.put("id", "echo 0")
+    assert project.start("test")[0] == 0
+    assert "vagrant" not in calls(project)[-1]
+    assert project.start("test", "-x", "--vagrant")[0] == 0
+    assert " vagrant " in calls(project)[-1]
+    assert " qemu-system-x86 " in calls(project)[-1]
+    assert "systemd-container" not in calls(project)[-1]
+
+
 def test_programs_for_tests_may_be_missing(project: Project) -> None:
     """`test` runs even where the programs that some tests need cannot be installed, and names them."""
     project.put("apt-get", "exit 9")
