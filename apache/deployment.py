@@ -9,7 +9,7 @@ from typing import Any
 
 from . import modules
 from .capacity import plan
-from .hop import back_end, listens, named
+from .hop import back_end, is_by_tls, listens, named
 from .render import render
 from .site import Site
 from .target import Target
@@ -25,6 +25,7 @@ def deployment(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         modules: names for a2enmod.
         sites: for each name what it is called, where its certificate lies and how its sockets are tried.
         certificates: what the local authority issues: `site` names the store's folder.
+        authority: whether the machine has to know the local authority, be it for backends alone.
         backend: where our backend listens on any machine (`named`) and on this one, and of a hop the networks that may connect
             and whether by TLS.
         plan: the numbers for the whole server.
@@ -39,6 +40,7 @@ def deployment(sites: Sequence[Site], target: Target) -> dict[str, Any]:
         "modules": modules.needed(sites, target),
         "sites": [_site(site, target) for site in sites],
         "certificates": certificates(sites, target),
+        "authority": any(site.tls.mode == "local-ca" or is_by_tls(site) for site in sites),
         "backend": {
             "named": [str(address) for address in named(sites)],
             "listen": [str(address) for address in listens(sites, target)],

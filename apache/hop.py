@@ -46,9 +46,14 @@ class BackEnd:
         return f"{self.folder}/key.pem"
 
 
+def is_by_tls(site: Site) -> bool:
+    """Tell whether fronts speak TLS to the backends on other machines, of which there are some."""
+    return site.hop is not None and site.hop.tls
+
+
 def is_secured(site: Site, address: Address) -> bool:
     """Tell whether fronts speak TLS to an address."""
-    return address.is_remote and site.hop is not None and site.hop.tls
+    return address.is_remote and is_by_tls(site)
 
 
 def named(sites: Sequence[Site]) -> tuple[Address, ...]:

@@ -5,6 +5,7 @@ Names are those of Debian's a2enmod: `proxy_http` for mod_proxy_http.so and prox
 
 from collections.abc import Sequence
 
+from .hop import is_by_tls
 from .site import Site
 from .target import Target
 
@@ -26,7 +27,7 @@ def needed(sites: Sequence[Site], target: Target) -> list[str]:
     """Return the modules' names in the order of loading."""
     names = list(_ALWAYS)
     modes = {site.tls.mode for site in sites}
-    if modes - {"none"} or any(site.hop and site.hop.tls for site in sites):
+    if modes - {"none"} or any(is_by_tls(site) for site in sites):
         names += ["ssl", "socache_shmcb"]
     if "acme" in modes and target.layout == "debian":
         names += ["md"]

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import backend_units, firewall, limits, modules, tls
 from .capacity import plan
 from .errors import TargetError
-from .hop import back_end, listens, named
+from .hop import back_end, is_by_tls, listens, named
 from .quoting import Quoted, argument, environment, literal
 from .rules import rules_view
 from .site import Site
@@ -183,7 +183,7 @@ def _require_modules(sites: Sequence[Site], target: Target) -> None:
 
 def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
     any_tls = any(site.tls.mode != "none" for site in sites)
-    speaks_tls = any_tls or any(site.hop and site.hop.tls for site in sites)
+    speaks_tls = any_tls or any(is_by_tls(site) for site in sites)
     run = f"{target.directory}/run" if target.layout == "private" else "/run/apache2"
     return {
         "target": SimpleNamespace(

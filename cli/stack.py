@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from apache import httpd
-from apache.hop import back_end, listens
+from apache.hop import back_end, is_by_tls, listens
 from apache.render import render
 from apache.site import Site, WebSocket
 from apache.target import Target
@@ -138,7 +138,7 @@ class Stack:
         hop = back_end(self.sites, self.target)
         if hop and hop.tls:
             ours[hop.site] = hop.names
-        if any(site.hop and site.hop.tls for site in self.sites):
+        if any(is_by_tls(site) for site in self.sites):
             self.store.ensure_authority()
         if ours:
             self.new_ca = any(issued.new_ca for issued in self.store.ensure_all(ours).values())

@@ -79,3 +79,15 @@ def test_plain_hop_needs_no_certificate() -> None:
     assert [one["for"] for one in made["certificates"]] == ["front"]
     assert "TLS" not in made["files"]["etc/wsfront/backend.env"]
     assert "etc/wsfront/firewall.nft" in made["files"]
+
+
+@pytest.mark.parametrize("mode", ["local-ca", "none"])
+@pytest.mark.parametrize("tls", [True, False])
+def test_authority(mode: str, *, tls: bool) -> None:
+    """A front knows the local authority for its own certificate, or for those of backends alone."""
+    own = Site.model_validate({"tls": {"mode": mode}})
+    assert deployment([own], Target())["authority"] == (mode == "local-ca")
+    site = FAR.model_copy(update={"tls": own.tls, "hop": Hop(fronts=("10.0.0.1/32",), tls=tls)})
+    front = deployment([site], Target(addresses=("10.0.0.1",)))
+    assert front["authority"] == (tls or mode == "local-ca")
+    assert ("ssl" in front["modules"]) == (tls or mode == "local-ca")
