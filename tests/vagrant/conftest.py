@@ -1,4 +1,4 @@
-"""One virtual machine for all tests of this folder: brought up by `vagrant up`, without an Ansible on the host."""
+"""One virtual machine for all tests of this folder: brought up by `vagrant up`, with the Ansible of this host."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,4 +52,4 @@ def inside(lab: Lab) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def upped(lab: Lab) -> str:
     """Type `vagrant up`, and return what it said."""
-    return lab.vagrant.run("up", has_ansible=False, seconds=900)
+    return lab.vagrant.run("up", seconds=900)
