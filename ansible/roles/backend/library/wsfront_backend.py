@@ -223,15 +223,16 @@ class Swap:
             PENDING.unlink()
             return
         words = _words(SERVICE, since) or _words(SOCKET, since)
-        is_back = self._put_back()
+        ends = "nothing was put in place" if self.live is None else f"{self.live.name} is back"
+        if not self._put_back():
+            ends = "the one before does not come up, either"
         PENDING.unlink()
-        ends = (
-            f"{self.live.name if self.live else 'nothing'} is back"
-            if is_back
-            else "the one before does not come up, either"
+        taken = "Address already in use" in words
+        remedy = (
+            "; `ss -lntpx` shows who has it: stop that, or give the backend another address" if taken else ""
         )
         raise SwapError(
-            f"release {release.name} passed its trial and does not start in earnest; {ends}: {words}"
+            f"release {release.name} passed its trial and does not start in earnest; {ends}: {words}{remedy}"
         )
 
     def _restart(self) -> bool:
@@ -254,6 +255,7 @@ class Swap:
         if self.live is None:
             CURRENT.unlink(missing_ok=True)
             _reload()
+            _systemctl("reset-failed", SOCKET, SERVICE)
             return True
         _link(CURRENT, self.live)
         _reload()
