@@ -106,7 +106,7 @@ class Crowd:
     @property
     def lost(self) -> list[str]:
         """Return why sockets are no longer open."""
-        return [str(each.protocol.close_exc) for each in self._sockets if each.protocol.close_exc is not None]
+        return [str(each.protocol.close_exc) for each in self._sockets if each.close_code is not None]
 
     @property
     def farewells(self) -> list[tuple[int | None, str]]:
