@@ -9,7 +9,7 @@ from types import ModuleType
 
 from .errors import Fault
 
-VERBS = ("up", "test", "render", "check", "plan", "certs", "bundle", "htaccess", "schema", "serve")
+VERBS = ("up", "test", "render", "check", "plan", "certs", "bundle", "htaccess", "schema", "bench", "serve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

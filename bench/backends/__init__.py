@@ -1,0 +1,4 @@
+"""What stands behind the stacks: each file is one backend, the object `BACKEND` in it.
+
+A backend is a process that listens on a port of 127.0.0.1 and has an echo at a path; a scenario names the backends it wants.
+"""

@@ -1,0 +1,133 @@
+"""Results as pictures: for each scenario one PNG with a bar for each stack, a dot for each round, and the goal as a line.
+
+Knows nothing of how they were taken. The only place that draws.
+"""
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+
+from .report import number
+from .results import Line, Results
+from .scenarios.base import Metric, Scenario
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_OURS, _OTHER, _DIRECT, _DOT, _GOAL = "#c2410c", "#64748b", "#cbd5e1", "#0f172a", "#15803d"
+_PARTS = ("#c2410c", "#0369a1", "#a3a3a3")
+_WIDE, _BAR, _AROUND = 10.0, 0.42, 1.15
+
+
+def draw(results: Results, directory: Path) -> list[Path]:
+    """Write NAME.png for each scenario that has figures."""
+    mpl.use("agg")
+    return [path for scenario in results.scenarios if (path := _draw(results, scenario, directory))]
+
+
+def _draw(results: Results, scenario: Scenario, directory: Path) -> Path | None:
+    from matplotlib import pyplot as plt  # noqa: PLC0415 (after the choice of what draws)
+
+    lines = results.lines(scenario)
+    metrics = [
+        m for m in scenario.metrics if m.plot and any(line.median(m.key) is not None for line in lines)
+    ]
+    if not metrics:
+        return None
+    height = len(metrics) * (_BAR * len(lines) + _AROUND) + 1.3
+    figure, every = plt.subplots(len(metrics), 1, figsize=(_WIDE, height), squeeze=False)
+    for axes, metric in zip(every[:, 0], metrics, strict=True):
+        _bars(axes, results, scenario, metric, lines)
+    figure.suptitle(scenario.title, x=0.02, ha="left", fontsize=16, fontweight="bold")
+    figure.text(0.02, 0.01, _footer(results), fontsize=7.5, color="#475569", va="bottom")
+    figure.tight_layout(rect=(0.01, 0.75 / height, 0.99, 1 - 0.1 / height))
+    path = directory / f"{scenario.name}.png"
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
+
+
+def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, lines: list[Line]) -> None:
+    medians = [line.median(metric.key) for line in lines]
+    most = max((value for line in lines for value in line.values(metric.key)), default=0) or 1
+    for row, (line, median) in enumerate(zip(lines, medians, strict=True)):
+        if median is None:
+            axes.text(
+                most * 0.01,
+                row,
+                "no figure: " + "; ".join(line.notes)[:90],
+                va="center",
+                fontsize=9,
+                color="#991b1b",
+            )
+            continue
+        color = _OURS if line.stack == "wsfront" else _DIRECT if line.stack == "direct" else _OTHER
+        if metric.parts:
+            _parts(axes, row, metric, line)
+        else:
+            axes.barh(row, median, color=color, height=0.7)
+        values = line.values(metric.key)
+        axes.plot(values, [row] * len(values), ".", color=_DOT, markersize=4)
+        text = f"{number(median)} {metric.unit}".rstrip()
+        if metric.goal and line.stack == "wsfront":
+            ratio = results.ratio(scenario, line, metric.key, metric.goal.against)
+            text += f" = {ratio:.2f} of {metric.goal.against}'s" if ratio else ""
+        axes.text(max(values) + most * 0.012, row, text, va="center", fontsize=9.5)
+    if metric.goal:
+        _goal(axes, metric, lines)
+    if metric.parts:
+        handles = [axes.barh(0, 0, color=color) for color in _PARTS]
+        axes.legend(handles, [name for _, name in metric.parts], loc="lower right", fontsize=9, frameon=False)
+    axes.set_yticks(range(len(lines)), [line.title for line in lines], fontsize=10)
+    axes.invert_yaxis()
+    axes.set_xlim(0, most * 1.28)
+    axes.set_title(
+        f"{metric.title} ({'more' if metric.better == 'more' else 'less'} is better)", loc="left", fontsize=11
+    )
+    axes.tick_params(axis="x", labelsize=8, colors="#64748b")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _parts(axes: "Axes", row: int, metric: Metric, line: Line) -> None:
+    """Draw the parts of a sum one behind the other."""
+    left = 0.0
+    for (key, _), color in zip(metric.parts, _PARTS, strict=False):
+        value = max(0.0, line.median(key) or 0.0)
+        axes.barh(row, value, left=left, color=color, height=0.7)
+        left += value
+
+
+def _goal(axes: "Axes", metric: Metric, lines: list[Line]) -> None:
+    """Mark what our bar shall reach, or stay below, on our own row."""
+    assert metric.goal  # noqa: S101 (asked for by the caller)
+    for row, line in enumerate(lines):
+        other = next(
+            (each for each in lines if (each.stack, each.backend) == (metric.goal.against, line.backend)),
+            None,
+        )
+        theirs = other.median(metric.key) if other else None
+        if line.stack == "wsfront" and theirs is not None:
+            goal = theirs * metric.goal.factor
+            axes.plot([goal, goal], [row - 0.45, row + 0.45], color=_GOAL, linewidth=2.5)
+            word = "at least" if metric.better == "more" else "at most"
+            axes.text(
+                goal,
+                row - 0.48,
+                f"goal: {word} {metric.goal.factor} of {metric.goal.against}'s",
+                fontsize=7.5,
+                color=_GOAL,
+                ha="center",
+            )
+
+
+def _footer(results: Results) -> str:
+    options = results.options
+    told = [f"{name}: {text}" for name, text in results.conditions.items()]
+    told.append(
+        f"{options.connections} connections, {results.rounds} rounds interleaved; bars: medians, dots: rounds; loopback, one machine"
+    )
+    return "\n".join(textwrap.wrap(" · ".join(told), 175))
