@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .settings import Address
 
-BACKLOG = 1024
+BACKLOG = 4096  # the kernel takes less where net.core.somaxconn is less
 MODE = 0o660
 STALLED_MILLISECONDS = 60_000
 
