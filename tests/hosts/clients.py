@@ -31,18 +31,19 @@ class Visitor:
     address: str
     authority: Path
 
-    def page(self, path: str = "/", *, is_plain: bool = False) -> tuple[int, str]:
+    def page(self, path: str = "/", *, is_plain: bool = False, host: str = "") -> tuple[int, str]:
         """Return the status and the text of a page.
 
         Args:
             path: of the page.
             is_plain: by plain HTTP on port 80, without following redirects.
+            host: who is asked for; none: the name.
         """
         with socket.create_connection((self.address, 80 if is_plain else 443), 10 * SECOND) as line:
             if not is_plain:
                 line = self.trust.wrap_socket(line, server_hostname=self.name)  # noqa: PLW2901 # the same line
             with line:
-                connection = http.client.HTTPConnection(self.name)
+                connection = http.client.HTTPConnection(host or self.name)
                 connection.sock = line
                 connection.request("GET", path)
                 answer = connection.getresponse()

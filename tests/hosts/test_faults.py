@@ -120,6 +120,17 @@ def test_certificate_for_another_name(running: Server, tmp_path: Path) -> None:
     assert running.visitor.page()[0] == 200
 
 
+async def test_backend_that_is_not_there(running: Server) -> None:
+    """Where nobody is at the backend's address the play says so, and pages of other names go on."""
+    running.description.write_text(DESCRIPTION.replace("path: /ws/", "path: /ws/, backend: '127.0.0.1:9999'"))
+    recap = running.play("-e", "backend_managed=false", is_checked=False)
+    assert recap.status == 2
+    assert "127.0.0.1:9999" in recap.said
+    running.description.write_text(DESCRIPTION)
+    running.play()
+    assert await running.visitor.is_served()
+
+
 async def test_full_disk(lab: Lab, trixie: Installed) -> None:
     """On a full disk the play says so, the site goes on, and once there is room the play goes through."""
     with trixie.running(lab, disk="300M") as server:

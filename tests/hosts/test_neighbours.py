@@ -12,9 +12,9 @@ from tests.hosts.plays import DEBIANS, OURS
 from tests.hosts.servers import DESCRIPTION, NAME, Server, describe
 
 OTHER = "other.test"
-OTHER_SITE = f"""\
+OTHER_SITE = """\
 <VirtualHost *:80>
-    ServerName {OTHER}
+    ServerName {}
     DocumentRoot /var/www/other
 </VirtualHost>
 """
@@ -24,13 +24,13 @@ ExecStart=/usr/bin/python3 /root/foreign_backend.py 9000
 """
 
 
-def put_other_site(server: Server) -> None:
+def put_other_site(server: Server, name: str = OTHER) -> None:
     """Make a web server of the machine, with a site of its own."""
     machine = server.machine
     machine.run("apt-get", "-qq", "-y", "install", "apache2")
     machine.run("mkdir", "-p", "/var/www/other")
     machine.run("tee", "/var/www/other/index.html", stdin="the other site")
-    machine.run("tee", "/etc/apache2/sites-available/other.conf", stdin=OTHER_SITE)
+    machine.run("tee", "/etc/apache2/sites-available/other.conf", stdin=OTHER_SITE.format(name))
     machine.run("a2ensite", "other")
     machine.run("systemctl", "reload", "apache2")
 
@@ -80,3 +80,46 @@ async def test_backend_of_somebody_elses(lab: Lab, boot: Boot) -> None:
     server.play("-e", "backend_managed=false")
     assert await server.visitor.is_served()
     assert "wsfront-backend" not in server.machine.run("systemctl", "list-unit-files")
+
+
+def test_name_that_another_site_has(lab: Lab, boot: Boot) -> None:
+    """Where another enabled vhost has the name the play says which, and that site goes on."""
+    server = describe(lab, boot("trixie", NAME), OURS)
+    put_other_site(server, NAME)
+    recap = server.play(is_checked=False)
+    assert recap.status == 2
+    assert "other.conf" in recap.said
+    assert NAME in recap.said
+    assert server.visitor.page(is_plain=True) == (200, "the other site")
+
+
+async def test_machine_that_bears_the_sites_name(lab: Lab, boot: Boot) -> None:
+    """A machine whose own host name is the site's serves it, for all that Debian's default site claims that name."""
+    server = describe(lab, boot("bookworm", NAME, hostname=NAME), DEBIANS)
+    server.play()
+    assert server.visitor.page(is_plain=True)[0] == 301
+    assert await server.visitor.is_served()
+
+
+async def test_prefork(lab: Lab, boot: Boot) -> None:
+    """On prefork, which mod_php forces, the play sizes honestly or refuses with the remedy; PHP goes on either way."""
+    server = describe(lab, boot("bookworm", NAME), DEBIANS)
+    machine = server.machine
+    machine.run("apt-get", "-qq", "-y", "install", "apache2", "libapache2-mod-php")
+    machine.run("tee", "/var/www/html/index.php", stdin="<?php echo 'PHP ', 6 * 7;")
+    machine.run("rm", "/var/www/html/index.html")
+
+    def php() -> str:
+        return server.visitor.page(is_plain=True, host="127.0.0.1")[1]
+
+    assert php() == "PHP 42"
+    recap = server.play(is_checked=False)
+    assert php() == "PHP 42"
+    assert recap.status == 2
+    assert "prefork" in recap.said
+    assert "php-fpm" in recap.said
+    server.description.write_text(DESCRIPTION.replace("connections: 500", "connections: 50"))
+    server.play()
+    assert php() == "PHP 42"
+    assert await server.visitor.is_served()
+    assert "prefork" in machine.run("apache2ctl", "-V")
