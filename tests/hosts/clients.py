@@ -122,7 +122,7 @@ class Crowd:
         """Fail unless every socket is open and echoes what it is told now."""
         self._round += 1
         word = f"round {self._round}"
-        assert self.lost == []
+        assert not self.lost, f"{len(self.lost)} sockets are closed: {self.lost[:5]}"
         await asyncio.gather(*(each.send(word) for each in self._sockets))
         answers = await asyncio.wait_for(
             asyncio.gather(*(each.recv() for each in self._sockets)), 20 * SECOND
