@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from tests.hosts.clients import reading
 from tests.hosts.conftest import Boot
 from tests.hosts.lab import Lab
@@ -46,10 +44,9 @@ def listing(server: Server) -> str:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("suite", "program"), [("bookworm", DEBIANS), ("trixie", OURS)])
-async def test_another_site_goes_on(lab: Lab, boot: Boot, suite: str, program: Path) -> None:
+async def test_another_site_goes_on(lab: Lab, boot: Boot) -> None:
     """Another site on the same Apache answers throughout: installation, removal, and installation again."""
-    server = describe(lab, boot(suite, NAME), program)
+    server = describe(lab, boot("trixie", NAME), OURS)
     put_other_site(server)
     before = listing(server)
     async with reading(server.machine.ipv4, OTHER, "the other site") as watch:
@@ -58,7 +55,6 @@ async def test_another_site_goes_on(lab: Lab, boot: Boot, suite: str, program: P
         await asyncio.to_thread(server.play, playbook="remove.yml")
         assert not await server.visitor.is_served()
         assert listing(server) == before
-        assert (await asyncio.to_thread(server.play, playbook="remove.yml")).tasks_changed == []
         await asyncio.to_thread(server.play)
         assert await server.visitor.is_served()
     assert watch.faults == []

@@ -24,6 +24,7 @@ def project(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.parametrize("installed", ["bookworm"], indirect=True)
 async def test_redeploy_and_rollback(server: Server, project: Path) -> None:
     """A changed backend goes live and refuses no handshake; those inside are asked to come back; the old one can return."""
     page = project / "server" / "static" / "index.html"
@@ -36,7 +37,6 @@ async def test_redeploy_and_rollback(server: Server, project: Path) -> None:
         assert {code for code, _ in people.farewells} == {1012}
     assert newcomers.faults == []
     assert newcomers.well > 0
-    assert server.play(project=project).tasks_changed == []
 
     async with arriving(server.visitor) as newcomers:
         await asyncio.to_thread(server.play, "-e", "backend_release=previous")
@@ -44,6 +44,7 @@ async def test_redeploy_and_rollback(server: Server, project: Path) -> None:
     assert newcomers.faults == []
 
 
+@pytest.mark.parametrize("installed", ["trixie"], indirect=True)
 async def test_release_that_does_not_start(server: Server, project: Path) -> None:
     """A release that cannot start never goes live: the play ends with its own words, and no socket is lost."""
     (project / "server" / "app.py").write_text("raise RuntimeError('of no use')\n")
