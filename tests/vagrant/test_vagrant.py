@@ -104,7 +104,7 @@ show() {{ systemctl show --value --property=$1 {unit}; }}
 group=/sys/fs/cgroup$(show ControlGroup)
 echo memory $(show MemoryMax) $(cat $group/memory.max)
 echo tasks $(show TasksMax) $(cat $group/pids.max)
-echo files $(show LimitNOFILE) $(sudo sed -n "s/^Max open files *[0-9]* *\\([0-9]*\\).*/\\1/p" /proc/$(show MainPID)/limits)
+echo files $(show LimitNOFILESoft) $(sudo sed -n "s/^Max open files *[0-9]* *\\([0-9]*\\).*/\\1/p" /proc/$(show MainPID)/limits)
 """
 
 
