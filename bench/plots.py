@@ -41,8 +41,9 @@ def _draw(results: Results, scenario: Scenario, directory: Path) -> Path | None:
     for axes, metric in zip(every[:, 0], metrics, strict=True):
         _bars(axes, results, scenario, metric, lines)
     figure.suptitle(scenario.title, x=0.02, ha="left", fontsize=16, fontweight="bold")
-    figure.text(0.02, 0.01, _footer(results), fontsize=7.5, color="#475569", va="bottom")
-    figure.tight_layout(rect=(0.01, 0.75 / height, 0.99, 1 - 0.1 / height))
+    footer = _footer(results)
+    figure.text(0.02, 0.01, footer, fontsize=7.5, color="#475569", va="bottom")
+    figure.tight_layout(rect=(0.01, (0.2 + 0.15 * (footer.count("\n") + 1)) / height, 0.99, 1 - 0.1 / height))
     path = directory / f"{scenario.name}.png"
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -86,8 +87,8 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
     axes.set_title(
         f"{metric.title} ({'more' if metric.better == 'more' else 'less'} is better)", loc="left", fontsize=11
     )
-    axes.tick_params(axis="x", labelsize=8, colors="#64748b")
-    for side in ("top", "right", "left"):
+    axes.set_xticks([])
+    for side in ("top", "right", "bottom", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
 

@@ -47,7 +47,9 @@ def all_backends() -> dict[str, Backend]:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
+    """Name one trial."""
+
     round: int
     scenario: Scenario
     stack: type[Stack]
@@ -108,7 +110,7 @@ def run(
         except MissingFault as fault:
             results.left_out[f"backend {name}"] = str(fault)
             say(f"the backend {name} is left out: {fault}")
-    plans = _interleave(wanted, usable, served, rounds)
+    plans = interleave(wanted, usable, served, rounds)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="wsfront-bench-") as folder:
         # Workers of another user pass through here.
@@ -130,15 +132,16 @@ def run(
     return results
 
 
-def _interleave(
+def interleave(
     wanted: Sequence[Scenario], usable: Sequence[type[Stack]], served: dict[str, Backend], rounds: int
-) -> list[_Plan]:
+) -> list[Plan]:
+    """Return all trials in their order, which turns by one stack from round to round."""
     plans = []
     for number in range(rounds):
         turn = number % len(usable)
         order = [*usable[turn:], *usable[:turn]]
         plans += [
-            _Plan(number + 1, scenario, stack, served[backend])
+            Plan(number + 1, scenario, stack, served[backend])
             for scenario in wanted
             for stack in order
             for backend in scenario.backends
@@ -147,7 +150,7 @@ def _interleave(
     return plans
 
 
-def _trial(plan: _Plan, options: Options, directory: Path, issued: Issued, processes: int) -> Row:
+def _trial(plan: Plan, options: Options, directory: Path, issued: Issued, processes: int) -> Row:
     directory.mkdir()
     user, group = _user()
     port, backend_port = httpd.free_ports(2)

@@ -97,6 +97,13 @@ SCENARIO = Scenario(
         Metric("backend_memory", "backend memory per socket", "KiB", "less", plot=False),
         Metric("kernel_memory", "kernel memory per socket, estimated", "KiB", "less", plot=False),
         Metric(
+            "memory",
+            "memory per socket, all in all",
+            "KiB",
+            "less",
+            parts=(("proxy_memory", "proxy"), ("backend_memory", "backend"), ("kernel_memory", "kernel")),
+        ),
+        Metric(
             "kernel_memory_machine", "growth of the machine's kernel per socket", "KiB", "less", plot=False
         ),
         Metric("opened_per_second", "opened per second", "/s", "more", plot=False),

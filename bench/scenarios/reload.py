@@ -10,7 +10,7 @@ from bench.load.client import Client, Connection, frame
 from .base import Metric, Scenario, Trial
 from .idle import reasons, work_open
 
-_SOCKETS = 50
+_SOCKETS = 100
 _BEFORE_SECONDS = 0.2
 _AFTER_SECONDS = 1.0
 _TALK_SECONDS = 0.2
@@ -148,8 +148,8 @@ SCENARIO = Scenario(
     title="Reload with sockets open",
     summary=f"{_SOCKETS} more sockets, then a graceful reload, again and again, while all sockets talk and somebody new knocks.",
     metrics=(
-        Metric("kept", "sockets kept", "%", "more"),
-        Metric("lost", "sockets lost or never opened", "", "less", plot=False),
+        Metric("kept", "sockets open at the end, of all that were wanted", "%", "more"),
+        Metric("lost", "sockets lost or not opened", "", "less", plot=False),
         Metric("refused", "handshakes refused", "", "less", plot=False),
         Metric("stuck", f"handshakes not answered in {_STUCK_SECONDS:g} s", "", "less", plot=False),
         Metric("shaken", "handshakes done meanwhile", "", "more", plot=False),

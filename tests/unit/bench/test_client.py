@@ -97,6 +97,23 @@ async def test_tls(client_of: Opened, tmp_path: Path) -> None:
         await do(work)
 
 
+async def test_wrong_certificate_is_refused(client_of: Opened, tmp_path: Path) -> None:
+    """A server whose certificate is another authority's opens nothing."""
+    issued = Store(tmp_path / "theirs").ensure("localhost", ["localhost"])
+    ours = Store(tmp_path / "ours").ensure("localhost", ["localhost"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(issued.certificate, issued.key)
+    async with serve(echo, "127.0.0.1", 0, ssl=context, close_timeout=0.1) as server:
+
+        def work() -> None:
+            client = client_of(port_of(server), str(ours.ca))
+            client.open_more(1)
+            ((reason, count),) = client.ended.items()
+            assert (len(client.open), count, "certificate" in reason.lower()) == (0, 1, True)
+
+        await do(work)
+
+
 async def test_ping_is_answered(client_of: Opened, server: Server) -> None:
     """The server's ping gets its pong."""
 
