@@ -5,6 +5,7 @@ The table goes to standard output, progress to standard error.
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     # As Ctrl-C: what has been started is stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    # Its cache of fonts belongs to our own folder too.
+    os.environ.setdefault("MPLCONFIGDIR", str(state_directory() / "matplotlib"))
     scenarios = _chosen(args.scenario or [*all_scenarios()], all_scenarios(), "SCENARIO")
     stacks = _chosen([_ALWAYS, *(args.against or all_stacks())], all_stacks(), "--against")
     directory = args.out or state_directory() / "bench" / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")

@@ -139,7 +139,12 @@ def bench(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cli", "bench", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -169,9 +174,10 @@ def test_results_are_written(tmp_path: Path) -> None:
     """The verb prints the tables, says where it is on standard error, and leaves the files where told."""
     arguments = ("echo", "--connections", "5", "--rounds", "1", "--against", "direct", "--out", "results")
     with bench(tmp_path, *arguments) as process:
-        output, errors = process.communicate(timeout=60 * SECOND)
+        output, errors = process.communicate(timeout=100 * SECOND)
     assert (process.returncode, "## Echo" in output) == (0, True), errors
     assert "[1/2] round 1, echo, " in errors
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "state"}
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "results.json",
         "results.md",
