@@ -10,9 +10,11 @@ import pytest
 from tests.hosts import acme
 from tests.hosts.acme import Authority
 from tests.hosts.clients import arriving, crowd
+from tests.hosts.conftest import Boot
 from tests.hosts.lab import Lab
 from tests.hosts.network import IPV4
-from tests.hosts.servers import DESCRIPTION, Installed, Server
+from tests.hosts.plays import OURS
+from tests.hosts.servers import DESCRIPTION, NAME, Installed, Server, describe
 from tests.waiting import until
 
 pytestmark = pytest.mark.needs("pebble")
@@ -30,9 +32,14 @@ DUE = "MDRenewWindow 99%\nMDRenewViaARI off\n"
 def server_for_acme(lab: Lab, installed: Installed) -> Iterator[Server]:
     """Run a server that is to have a certificate by ACME from now on."""
     with installed.running(lab) as server:
-        server.description.write_text(DESCRIPTION + TLS)
-        server.machine.run("tee", "-a", "/etc/hosts", stdin=f"{acme.ADDRESS} {acme.HOST}\n")
-        yield server
+        yield wanting_acme(server)
+
+
+def wanting_acme(server: Server) -> Server:
+    """Describe a server that is to have a certificate by ACME."""
+    server.description.write_text(DESCRIPTION + TLS)
+    server.machine.run("tee", "-a", "/etc/hosts", stdin=f"{acme.ADDRESS} {acme.HOST}\n")
+    return server
 
 
 def trusting(server: Server, authority: Authority) -> Server:
@@ -64,10 +71,10 @@ async def test_first_issue_and_renewal(lab: Lab, installed: Installed) -> None:
         assert newcomers.faults == []
 
 
-def test_name_that_points_elsewhere(lab: Lab, trixie: Installed) -> None:
-    """Where the name points to another machine the play says so, the site is still up, and once it is mended all is well."""
+def test_name_that_points_elsewhere(lab: Lab, boot: Boot) -> None:
+    """Where the name points to another machine the first play says so, the site is up, and once it is mended all is well."""
+    server = wanting_acme(describe(lab, boot("trixie", NAME), OURS))
     with (
-        server_for_acme(lab, trixie) as server,
         acme.authority(lab.network, server.folder / "acme", points_to=str(IPV4 + 250)) as authority,
     ):
         recap = trusting(server, authority).play("-e", "certificates_patience=10", is_checked=False)
