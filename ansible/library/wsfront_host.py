@@ -4,6 +4,8 @@
 Runs on the machine, bare as it may be: Python's standard library alone.
 """
 
+from __future__ import annotations  # a Python that is too old has to come as far as saying so
+
 import contextlib
 import os
 import platform
@@ -163,7 +165,7 @@ def listeners(ports: list[int]) -> dict[int, str]:
     found = dict.fromkeys(inodes.values(), "?")
     for link in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
         try:
-            name = str(link.readlink())
+            name = os.readlink(link)  # noqa: PTH115 (Path.readlink is of Python 3.9)
             if name.startswith("socket:[") and name[8:-1] in inodes:
                 found[inodes[name[8:-1]]] = (link.parents[1] / "comm").read_text().strip()
         except OSError:

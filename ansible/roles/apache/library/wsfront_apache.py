@@ -188,7 +188,6 @@ class Swap:
         RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="trial-", dir=RUN) as folder:
             candidate = Path(folder)
-            candidate.chmod(0o711)  # Apache's children look for their files below
             etc = candidate / "etc"
             shutil.copytree(ETC, etc, symlinks=True)
             for path, text in self.write.items():
@@ -202,6 +201,9 @@ class Swap:
             (candidate / "commands").write_text(
                 "".join(f"{command}\n" for command in [*self._before(), *self._after()])
             )
+            # Apache's children look for their files below. Not before all is copied: what is half copied could be read by anybody, and
+            # in folders that are theirs they could send what root writes elsewhere, by links.
+            candidate.chmod(0o711)
             done = debian.said(str(TRIAL), folder, timeout=debian.PATIENCE * 2)
             if done.returncode:
                 raise debian.Fault(
@@ -265,6 +267,8 @@ class Swap:
         before = debian.Snapshot([*self.write, *self.remove])
         was_on = debian.enabled_modules()
         try:
+            # First: whoever cuts this off, they can be taken out again.
+            _keep_ours({*_ours(), *self.modules_on})
             for command in self._before():
                 debian.do(command)
             for path, text in self.write.items():
@@ -274,9 +278,7 @@ class Swap:
             for path in self.remove:
                 path.unlink()
             now_on = debian.enabled_modules()
-            ours = (set(_ours()) | (now_on - was_on)) & now_on
-            STATE.parent.mkdir(mode=0o755, exist_ok=True)
-            debian.write(STATE, json.dumps({"modules": sorted(ours)}) + "\n")
+            _keep_ours((set(_ours()) | (now_on - was_on)) & now_on)
         except (OSError, debian.Fault):
             before.bring_back()
             raise
@@ -341,6 +343,11 @@ def _ours() -> list[str]:
         return list(json.loads(STATE.read_text())["modules"])
     except (OSError, ValueError, KeyError):
         return []
+
+
+def _keep_ours(modules: set[str]) -> None:
+    STATE.parent.mkdir(mode=0o755, exist_ok=True)
+    debian.write(STATE, json.dumps({"modules": sorted(modules)}) + "\n")
 
 
 def _is_off(name: str) -> bool:

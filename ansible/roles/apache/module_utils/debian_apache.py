@@ -33,10 +33,10 @@ class Snapshot:
             if path not in self.links:
                 path.unlink()
         for path, text in self.texts.items():
-            if text is not None:
+            if text is None:
+                path.unlink(missing_ok=True)
+            elif read(path) != text:  # a full disk has no room for what is there anyway
                 write(path, text)
-            elif path.exists():
-                path.unlink()
         for path, target in self.links.items():
             if not path.is_symlink():
                 path.symlink_to(target)

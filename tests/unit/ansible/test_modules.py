@@ -1,0 +1,91 @@
+"""What the modules do on the machine that no play on a whole machine would show."""
+
+import __future__
+
+import ast
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ANSIBLE = Path(__file__).parents[3] / "ansible"
+
+
+def load(path: str) -> Any:
+    """Import a file as it is."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ANSIBLE / path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Any:
+    """Give the module of Debian's /etc/apache2, that folder a test's own."""
+    module = load("roles/apache/module_utils/debian_apache.py")
+    module.ETC = tmp_path / "apache2"
+    for folder in ("sites-available", "sites-enabled"):
+        (module.ETC / folder).mkdir(parents=True)
+    return module
+
+
+def test_old_python() -> None:
+    """The look at a machine runs on a Python that is too old, and can say so."""
+    text = (ANSIBLE / "library/wsfront_host.py").read_text()
+    ast.parse(text, feature_version=(3, 7))
+    code = compile(text, "wsfront_host.py", "exec", dont_inherit=True)
+    assert code.co_flags & __future__.annotations.compiler_flag
+
+
+def test_bring_back_on_a_full_disk(debian: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not changed is not written again, so that links come back on a full disk, too."""
+    site = debian.ETC / "sites-available" / "wsfront-a.conf"
+    link = debian.ETC / "sites-enabled" / "wsfront-a.conf"
+    site.write_text("old")
+    link.symlink_to("../sites-available/wsfront-a.conf")
+    before = debian.Snapshot([site])
+    link.unlink()
+
+    def is_full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(debian, "write", is_full)
+    before.bring_back()
+    assert link.read_text() == "old"
+
+
+def test_nobody_reads_what_is_half_copied(
+    debian: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While keys are copied for the trial, nobody but root comes near them."""
+    monkeypatch.setitem(sys.modules, "ansible.module_utils.debian_apache", debian)
+    monkeypatch.setattr("ansible.module_utils.debian_apache", debian, raising=False)
+    module = load("roles/apache/library/wsfront_apache.py")
+    module.RUN, module.STATE = tmp_path / "run", tmp_path / "state"
+    modes: list[int] = []
+    copytree = shutil.copytree
+
+    def look(source: Path, copy: Path | str, *rest: Any, **options: Any) -> None:
+        modes.append((module.RUN / Path(copy).relative_to(module.RUN).parts[0]).stat().st_mode & 0o777)
+        copytree(source, copy, *rest, **options)
+
+    def look_again(_source: Path, copy: Path, **_options: bool) -> None:
+        modes.append((module.RUN / Path(copy).relative_to(module.RUN).parts[0]).stat().st_mode & 0o777)
+
+    def refuse(_trial: str, folder: str, **_options: float) -> None:
+        modes.append(Path(folder).stat().st_mode & 0o777)
+        raise debian.Fault("refused")
+
+    monkeypatch.setattr(shutil, "copytree", look)
+    monkeypatch.setattr(debian, "copy", look_again)
+    monkeypatch.setattr(debian, "said", refuse)
+    swap = module.Swap({"state": "present", "files": {}, "modules": []})
+    with pytest.raises(debian.Fault, match="refused"):
+        swap._try(active=True)
+    assert set(modes[:-1]) == {0o700}
+    assert modes[-1] == 0o711
