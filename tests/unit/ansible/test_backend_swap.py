@@ -219,6 +219,43 @@ def test_cut_off(machine: Machine) -> None:
     assert not machine.module.PENDING.exists()
 
 
+def test_cut_off_after_the_link(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A play that was cut off while the new release started leaves a way back to the old one."""
+    machine.run("a")
+    old = machine.current
+
+    def cut_off(_swap: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.module.Swap, "_restart", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            machine.run("b")
+    assert machine.run("b")["release"].endswith("-b")
+    assert machine.run(release="previous")["release"] == old
+
+
+def test_trial_of_a_play_that_was_cut_off(machine: Machine) -> None:
+    """A trial that nobody ended is ended first: it has the trial's socket."""
+    machine.run()
+    assert machine.asked("stop")[0] == "wsfront-backend-trial@*.service"
+
+
+def test_systemd_fails(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where systemd itself fails in the swap the old release is back, and no link names one that is gone."""
+    machine.run("a")
+    before = machine.files()
+
+    def fail(_swap: object) -> bool:
+        monkeypatch.undo()
+        raise machine.module.SwapError("systemctl restart took longer than 120 s")
+
+    monkeypatch.setattr(machine.module.Swap, "_restart", fail)
+    words = machine.fails("b", listen="127.0.0.1:9999")
+    assert f"{machine.current} is back: systemctl restart took longer" in words
+    assert machine.files() == before
+
+
 def test_stopped(machine: Machine) -> None:
     """A service that was stopped by hand runs again."""
     machine.run()

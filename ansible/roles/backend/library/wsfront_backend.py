@@ -128,6 +128,7 @@ class Swap:
         self.trial = files[f"run/systemd/system/{TRIAL.format('')}"]
         self.before = {path: _read(path) for path in self.wanted}
         self.live = CURRENT.resolve() if CURRENT.is_symlink() and CURRENT.exists() else None
+        self.previous = _target(PREVIOUS)
         self.chosen = self._choose()
         self.is_up = _is_active(SOCKET) and _is_active(SERVICE)
         self.differs = {path for path, text in self.wanted.items() if self.before[path] != text}
@@ -173,7 +174,7 @@ class Swap:
             found = releases.of(self.params["id"])
         elif wanted != "previous":
             found = releases.named(wanted)
-        elif (found := _target(PREVIOUS)) is None:
+        elif (found := self.previous) is None:
             raise SwapError(
                 "there is no release before this one; `ls /opt/wsfront/releases` shows those that there are"
             )
@@ -188,6 +189,9 @@ class Swap:
         unit, since = TRIAL.format(release.name), time.time()
         goes_on = f"{self.live.name} goes on" if self.live and self.is_up else "nothing was put in place"
         try:
+            _systemctl(
+                "stop", TRIAL.format("*")
+            )  # of a play that was cut off: it would keep the trial's socket
             _write(TRIAL_UNITS / TRIAL.format(""), self.trial, PUBLIC)
             _write(TRIAL_SETTINGS, self.wanted[SETTINGS], SHARED)
             _reload()
@@ -212,17 +216,14 @@ class Swap:
         since = time.time()
         PENDING.parent.mkdir(parents=True, exist_ok=True)
         PENDING.touch()
-        for path in self.differs:
-            _write(path, self.wanted[path], SHARED if path == SETTINGS else PUBLIC)
-        _link(CURRENT, release)
-        _reload()
-        if self._restart():
-            _systemctl("enable", "-q", SOCKET, SERVICE)
-            if self.params["release"] != "previous" and self.live not in (None, release):
-                _link(PREVIOUS, self.live)
-            PENDING.unlink()
-            return
-        words = _words(SERVICE, since) or _words(SOCKET, since)
+        try:
+            if self._put_in_place(release):
+                _systemctl("enable", "-q", SOCKET, SERVICE)
+                PENDING.unlink()
+                return
+            words = _words(SERVICE, since) or _words(SOCKET, since)
+        except (OSError, SwapError) as fault:
+            words = str(fault)
         ends = "nothing was put in place" if self.live is None else f"{self.live.name} is back"
         if not self._put_back():
             ends = "the one before does not come up, either"
@@ -235,6 +236,16 @@ class Swap:
             f"release {release.name} passed its trial and does not start in earnest; {ends}: {words}{remedy}"
         )
 
+    def _put_in_place(self, release: Path) -> bool:
+        """Put the release and the files in place and restart; tell whether that worked."""
+        if self.params["release"] != "previous" and self.live not in (None, release):
+            _link(PREVIOUS, self.live)  # first: whoever cuts this off, the way back is known
+        for path in self.differs:
+            _write(path, self.wanted[path], SHARED if path == SETTINGS else PUBLIC)
+        _link(CURRENT, release)
+        _reload()
+        return self._restart()
+
     def _restart(self) -> bool:
         """Start all anew, the port without ever closing it where its unit is as it was; tell whether that worked."""
         if UNITS / SOCKET in self.differs:
@@ -244,8 +255,14 @@ class Swap:
 
     def _put_back(self) -> bool:
         """Put back what was there, and start it; tell whether it is up again."""
+        if self.previous:
+            _link(PREVIOUS, self.previous)
+        else:
+            PREVIOUS.unlink(missing_ok=True)
         if self.live is None:
             _systemctl("stop", SOCKET, SERVICE)
+        else:
+            _link(CURRENT, self.live)
         for path in self.differs:
             text = self.before[path]
             if text is None:
@@ -257,7 +274,6 @@ class Swap:
             _reload()
             _systemctl("reset-failed", SOCKET, SERVICE)
             return True
-        _link(CURRENT, self.live)
         _reload()
         return self._restart()
 
