@@ -28,11 +28,6 @@ options:
     type: list
     elements: int
     default: [80, 443]
-  packages:
-    description: Debian packages that are to be there.
-    type: list
-    elements: str
-    default: []
 author: wsfront
 """
 
@@ -54,6 +49,8 @@ ENABLED = Path("/etc/apache2/mods-enabled")
 MPMS = ("event", "worker", "prefork")
 LISTENING = "0A"  # include/net/tcp_states.h: TCP_LISTEN
 STARTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+# That will do: what apt would install is not known before its lists have been fetched.
+OLDEST_APACHE = "2.4.47"
 FREE_NEEDED = 300 << 20  # bytes, for packages and a release
 
 
@@ -62,7 +59,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "int", "default": [80, 443]},
-            "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -74,7 +70,6 @@ def main() -> None:
         apt=shutil.which("apt-get") is not None,
         systemd=STARTED_BY_SYSTEMD.is_dir(),
         apache_installed=Path("/usr/sbin/apache2ctl").exists(),
-        missing=[name for name in module.params["packages"] if not installed(name)],
         ports={str(port): name for port, name in listeners(module.params["ports"]).items()},
         free={place: free(place) for place in ("/etc", "/opt", "/var/lib")},
         free_needed=FREE_NEEDED,
@@ -93,6 +88,7 @@ def target() -> dict[str, object]:
         found = version(package)
         if found:
             facts.setdefault(key, found)
+    facts.setdefault("apache", OLDEST_APACHE)
     if MODULES.is_dir():
         facts["modules"] = sorted(path.stem for path in MODULES.glob("*.load"))
         # What Debian links in has no .load file.

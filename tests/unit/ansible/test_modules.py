@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from apache.versions import FLOOR
+
 ANSIBLE = Path(__file__).parents[3] / "ansible"
 
 
@@ -40,6 +42,13 @@ def test_old_python() -> None:
     ast.parse(text, feature_version=(3, 7))
     code = compile(text, "wsfront_host.py", "exec", dont_inherit=True)
     assert code.co_flags & __future__.annotations.compiler_flag
+
+
+def test_machine_without_lists_of_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where apt does not know yet which Apache it would install, nothing is planned that only the newest can do."""
+    module = load("library/wsfront_host.py")
+    monkeypatch.setattr(module, "output", lambda *_: "")
+    assert module.target()["apache"] == FLOOR
 
 
 def test_bring_back_on_a_full_disk(debian: Any, monkeypatch: pytest.MonkeyPatch) -> None:
