@@ -280,9 +280,11 @@ class Swap:
 
 def _remove(*, check: bool) -> dict[str, Any]:
     """Take out all that this module put in."""
-    paths = [UNITS / SOCKET, UNITS / SERVICE, SETTINGS, TRIAL_SETTINGS, PENDING, STATE / "backend.tar"]
+    paths = [UNITS / SOCKET, UNITS / SERVICE, SETTINGS, PENDING, STATE / "backend.tar"]
+    paths += [TRIAL_UNITS / TRIAL.format(""), TRIAL_SETTINGS]  # of a play that was cut off
     there = [path for path in (*paths, releases.ROOT) if path.exists()]
     if there and not check:
+        _systemctl("stop", TRIAL.format("*"))
         _systemctl("disable", "-q", "--now", SOCKET, SERVICE)
         for path in there:
             if path.is_dir():
