@@ -77,7 +77,6 @@ OWN_DIRECTIVES = Path("/etc/wsfront/sites.d")  # the user's, which our vhosts in
 COPIED = ("/var/lib/apache2",)
 SKELETONS = ("/run/apache2", "/run/lock/apache2", "/var/log/apache2")
 OWN = (("conf", "000-wsfront-name.conf"), ("conf", "wsfront.conf"), ("sites", "wsfront-*.conf"))
-DEFAULT_SITES = {"000-default.conf", "default-ssl.conf"}
 
 
 def main() -> None:
@@ -186,6 +185,8 @@ class Swap:
             Fault: in Apache's own words, or for a name that another vhost has.
         """
         RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for rest in RUN.glob("trial-*"):  # of a play that was cut off: there are keys in it
+            shutil.rmtree(rest, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="trial-", dir=RUN) as folder:
             candidate = Path(folder)
             etc = candidate / "etc"
@@ -226,21 +227,26 @@ class Swap:
         return restart
 
     def _is_first(self) -> bool:
-        """Tell whether nothing but the distribution's own page has been served here."""
-        enabled = {path.name for path in (ETC / "sites-enabled").glob("*")}
-        return enabled <= DEFAULT_SITES and not (ETC / "conf-enabled" / "wsfront.conf").exists()
+        """Tell whether nothing but the distribution's own sites, as they were shipped, has been served here."""
+        shipped = debian.said("dpkg-query", "-W", "-f=${Conffiles}", "apache2").stdout.split()
+        sums = {
+            hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            for path in (ETC / "sites-enabled").glob("*")
+            if path.is_file()
+        }
+        return sums <= set(shipped) and not (ETC / "conf-enabled" / "wsfront.conf").exists()
 
     def _require_own_names(self, vhosts: str) -> None:
         """Refuse a name that another enabled vhost has too, by Apache's own list (`-D DUMP_VHOSTS`)."""
-        place = ""
+        place, own = "", {name.lower() for name in self.params["names"]}
         for line in vhosts.splitlines():
             vhost = re.search(r"(?:namevhost |default server |^\S+:\d+ +)(\S+) \((.+)\)$", line)
             alias = re.match(r"\s+(?:wild )?alias (\S+)$", line)
             if vhost:
                 place = vhost.group(2)
-            name = next((found.group(1) for found in (vhost, alias) if found), None)
+            name = next((found.group(1).lower() for found in (vhost, alias) if found), None)
             file = Path(place.rpartition(":")[0])
-            if name in self.params["names"] and not fnmatch.fnmatch(file.name, OWN[-1][1]):
+            if name in own and not fnmatch.fnmatch(file.name, OWN[-1][1]):
                 raise debian.Fault(
                     f"{place}: another enabled vhost answers to {name}; a2dissite {file.stem}, "
                     "or take the name out of it. Nothing was changed"
