@@ -148,9 +148,13 @@ async def crowd(visitor: Visitor, size: int) -> AsyncIterator[Crowd]:
 
 @dataclass
 class Watch:
-    """What was seen so far by somebody who asked again and again: how often it went well, and what went wrong."""
+    """What was seen so far by somebody who asked again and again.
+
+    How often it went well, what went wrong, and the longest time in seconds in which nothing went well.
+    """
 
     well: int = 0
+    gap: float = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -187,14 +191,17 @@ async def reading(address: str, host: str, wanted: str) -> AsyncIterator[Watch]:
     """Read a page by plain HTTP again and again, on fresh connections, and compare it with what it should be."""
     watch = Watch()
     is_over = asyncio.Event()
+    last = time.monotonic()
 
     def read() -> None:
+        nonlocal last
         connection = http.client.HTTPConnection(address, 80, timeout=5 * SECOND)
         try:
             connection.request("GET", "/", headers={"Host": host})
             said = connection.getresponse().read().decode()
             if said == wanted:
-                watch.well += 1
+                now = time.monotonic()
+                watch.well, watch.gap, last = watch.well + 1, max(watch.gap, now - last), now
             else:
                 watch.faults.append(said)
         except OSError as error:

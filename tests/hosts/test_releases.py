@@ -53,4 +53,5 @@ async def test_release_that_does_not_start(server: Server, project: Path) -> Non
         assert recap.status == 2
         assert "of no use" in recap.said
         await people.speak()
-    assert server.play().tasks_changed == []
+    server.play()
+    assert await server.visitor.is_served()
