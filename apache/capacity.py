@@ -24,6 +24,7 @@ THREADS_MIN, THREADS_MAX = 25, 250
 _DRAIN_WINDOW = 10  # seconds at the least, for the sockets of one generation
 _DRAIN_SHARE = 3  # of what handshakes these cores can do, a third goes to those who come back after a reload
 _CHILDREN = 8
+_COUNTING = 2  # where each child counts for itself: of 200, three of 135 threads refused nobody too early, nine of 45 every second one
 _HOLD_OFF = 10  # after a reload Apache starts one child a second for so long: hold_off_on_exponential_spawning, event.c
 _SEARCH_MAX = 1 << 31  # above everything that can run out
 
@@ -43,6 +44,7 @@ class Demand:
         backend: those of the backend that is ours, by whose process they are all held.
         backend_here: those of them that it holds on this machine.
         listening: ports of all backends.
+        counted: those connections that no backend counts, so that Apache's children do.
     """
 
     connections: int
@@ -52,6 +54,7 @@ class Demand:
     backend: int
     backend_here: int
     listening: frozenset[int] = frozenset()
+    counted: int = 0
 
     def scaled(self, connections: int) -> "Demand":
         """Return the same mixture with another total."""
@@ -66,6 +69,7 @@ class Demand:
             busiest_connections=part(self.busiest_connections),
             backend=part(self.backend),
             backend_here=part(self.backend_here),
+            counted=part(self.counted),
         )
 
 
@@ -86,6 +90,8 @@ class Plan:
 
     Attributes:
         children: Apache's active children when all sockets are open.
+        counted: connections that Apache counts itself, each child by itself.
+        seats: how many of them a child takes.
         handshakes_per_second: what these cores can do.
         drain_seconds: over how long clients are sent away at the least, so that they can all come back without a queue.
         drain_window: over how long our backend sends them away after a reload.
@@ -103,6 +109,8 @@ class Plan:
     http_reserve: int
     reloads: int
     children: int
+    counted: int
+    seats: int
     threads_per_child: int
     server_limit: int
     max_request_workers: int
@@ -129,20 +137,21 @@ def demand(sites: Sequence[Site]) -> Demand:
     """Add up what all sites ask for."""
     addresses: Counter[str] = Counter()
     ports: set[int] = set()
-    connections = encrypted = backend = backend_here = 0
+    connections = encrypted = backend = backend_here = counted = 0
     for site in sites:
         for socket in site.websockets:
             connections += socket.connections
             encrypted += socket.connections if site.tls.mode != "none" else 0
             ours = set(socket.backends) & set(site.own_backend)
             backend += socket.connections if ours else 0
+            counted += socket.connections if socket.full == "apache" else 0
             backend_here += socket.connections if ours - set(site.remote) else 0
             for address in socket.backends:
                 if not address.socket:
                     ports.add(address.port)
                     addresses[str(address)] += math.ceil(socket.connections / len(socket.backends))
     busiest, count = max(addresses.items(), key=lambda item: item[1], default=("", 0))
-    return Demand(connections, encrypted, busiest, count, backend, backend_here, frozenset(ports))
+    return Demand(connections, encrypted, busiest, count, backend, backend_here, frozenset(ports), counted)
 
 
 def plan(sites: Sequence[Site], target: Target) -> Plan:
@@ -178,11 +187,18 @@ def sized(wanted: Demand, target: Target) -> Plan:
 
     Workers: one for each socket, http_reserve for pages, and a child's worth idle: below MinSpareThreads Apache starts another
     child, which it does only while all workers of all generations that are at work are fewer than MaxRequestWorkers.
+    Where Apache counts sockets itself, its children are few and there from the start, since one may be full while others are not,
+    and the workers that full ones keep for others may not pass for spare ones.
     Slots: the children at work, as many again for each reload a socket may outlive, and two to spare.
     """
     workers = wanted.connections + target.http_reserve
-    threads = min(THREADS_MAX, max(THREADS_MIN, math.ceil(workers / _CHILDREN / 5) * 5))
-    children = math.ceil((workers + threads) / threads)
+    threads = min(
+        THREADS_MAX,
+        max(THREADS_MIN, math.ceil(workers / (_COUNTING if wanted.counted else _CHILDREN) / 5) * 5),
+    )
+    others = workers - wanted.counted
+    spare = max(threads, others + 1) if wanted.counted else threads
+    children = math.ceil((workers + spare) / threads)
     rate = resources.MEASURED.handshakes_per_core * target.cores
     slots = children * (1 + target.reloads) + 2
     # All workers of the generation at work, and all sockets once more in older ones, whose idle workers have ended.
@@ -197,11 +213,13 @@ def sized(wanted: Demand, target: Target) -> Plan:
         http_reserve=target.http_reserve,
         reloads=target.reloads,
         children=children,
+        counted=wanted.counted,
+        seats=(children * threads - others) // children if wanted.counted else 0,
         threads_per_child=threads,
         server_limit=slots,
         max_request_workers=children * threads,
-        start_servers=_start_servers(workers, threads, children, rate),
-        min_spare_threads=threads,
+        start_servers=children if wanted.counted else _start_servers(workers, threads, children, rate),
+        min_spare_threads=spare,
         max_spare_threads=children * threads,
         listen_backlog=backlog,
         handshakes_per_second=rate,

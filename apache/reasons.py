@@ -9,15 +9,21 @@ def reasons(plan: Plan, target: Target) -> dict[str, str]:
     """Return a paragraph for each step from connections to numbers, by its subject."""
     threads, children, memory = plan.threads_per_child, plan.children, plan.memory
     first, *others = plan.limits
+    spare = plan.min_spare_threads
     return {
         "Workers": (
-            f"A socket holds one worker for its whole life: {plan.connections}. Pages keep {plan.http_reserve}. {threads} more stand idle: "
-            f"below MinSpareThreads {threads} Apache starts the next child, and only below MaxRequestWorkers. In {children} children of "
+            f"A socket holds one worker for its whole life: {plan.connections}. Pages keep {plan.http_reserve}. {spare} more stand idle: "
+            f"below MinSpareThreads {spare} Apache starts the next child, and only below MaxRequestWorkers. In {children} children of "
             f"ThreadsPerChild {threads} that is MaxRequestWorkers {plan.max_request_workers}."
         ),
         "Children": (
-            "About eight, of 25 to 250 threads: fewer and larger ones cost less memory and fewer slots, and a crash takes at most "
-            f"{threads} sockets along. MaxSpareThreads {plan.max_spare_threads} and MaxConnectionsPerChild 0 end none under its sockets. "
+            (
+                f"Few and from the start, of 25 to 250 threads, since each counts by itself the {plan.counted} sockets that no backend "
+                f"counts, and takes {plan.seats}; a crash takes at most "
+                if plan.counted
+                else "About eight, of 25 to 250 threads: fewer and larger ones cost less memory and fewer slots, and a crash takes at most "
+            )
+            + f"{threads} sockets along. MaxSpareThreads {plan.max_spare_threads} and MaxConnectionsPerChild 0 end none under its sockets. "
             f"ThreadLimit {threads}: more would only cost shared memory."
         ),
         "Reloads": (

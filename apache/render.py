@@ -111,9 +111,11 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
             "public_path": socket.path,
             "origins": origins,
         }
+        if socket.connections_per_address:
+            entry["per_address"] = socket.connections_per_address
         if sockets.setdefault(socket.target_path, entry) != entry:
             raise TargetError(
-                f"two sockets reach the backend's {socket.target_path} by different paths or with different origins: "
+                f"two sockets reach the backend's {socket.target_path} by different paths, with different origins or limits: "
                 "give one of them a backend_path of its own"
             )
     sized = plan(sites, target)
@@ -183,6 +185,7 @@ def _require_modules(sites: Sequence[Site], target: Target) -> None:
 
 def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
     any_tls = any(site.tls.mode != "none" for site in sites)
+    sized = plan(sites, target)
     speaks_tls = any_tls or any(is_by_tls(site) for site in sites)
     run = f"{target.directory}/run" if target.layout == "private" else "/run/apache2"
     return {
@@ -201,7 +204,7 @@ def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
             http_listen=[literal(f"{address}:{target.http_port}") for address in target.listen],
             https_listen=[literal(f"{address}:{target.https_port}") for address in target.listen if any_tls],
         ),
-        "plan": plan(sites, target),
+        "plan": sized,
         "tls": _server_tls(target) if speaks_tls else None,
         "md": target.layout == "debian" and any(site.tls.acme for site in sites),
         "status": SimpleNamespace(addresses=http_addresses(target))
@@ -214,7 +217,7 @@ def _context(sites: Sequence[Site], target: Target) -> dict[str, Any]:
             for name in modules.needed(sites, target)
             if name not in target.static_modules
         ],
-        "sites": [site_view(site, target, first=index == 0) for index, site in enumerate(sites)],
+        "sites": [site_view(site, target, sized, first=index == 0) for index, site in enumerate(sites)],
     }
 
 

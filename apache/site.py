@@ -129,17 +129,34 @@ class WebSocket(Model):
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1000, description="How many sockets at once."
     )
+    connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="How many of them one client's address may hold, an IPv6 network of 64 bits being one; beyond: 429. Default: no limit. "
+        "Our own backend counts, each process by itself.",
+    )
+    full: Literal["backend", "apache"] = Field(
+        default="backend",
+        description="Who answers 503 beyond connections. backend: it counts them, as ours does exactly; apache: for one that does not, "
+        "by each of Apache's children, so that some are refused early.",
+    )
     idle_timeout: Seconds = Field(
         default=120,
         description="Seconds without a byte in either direction after which Apache closes the socket.",
     )
 
     @model_validator(mode="after")
-    def _slashes_agree(self) -> Self:
+    def _parts_agree(self) -> Self:
         target = self.backend_path
         if target and target != "/" and self.path.endswith("/") != target.endswith("/"):
             raise ValueError(
                 f"path {self.path!r} and backend_path {target!r} must both end in / or neither, or the backend sees wrong slashes"
+            )
+        checked = "health_path" in self.model_fields_set and self.health_path and len(self.backend) > 1
+        unix = next((text for text in self.backend if text.startswith("unix:")), None)
+        if checked and unix:
+            raise ValueError(
+                f"health_path: Apache's checks take every unix socket for dead, {unix!r} too: leave it out (a member that refuses "
+                "connections is passed over all the same), or name host:port"
             )
         if len(set(self.backend)) < len(self.backend):
             raise ValueError("backend names the same address twice")
@@ -239,6 +256,13 @@ class Site(Model):
         paths = [socket.path.rstrip("/") for socket in self.websockets]
         if len(set(paths)) < len(paths):
             raise ValueError("websockets has the same path twice: one entry a path")
+        for socket in self.websockets:
+            counts = socket.full == "backend" and set(socket.backends) & set(self.own_backend)
+            if socket.connections_per_address and not counts:
+                raise ValueError(
+                    f"connections_per_address is counted by our own backend, that of the first socket, and {socket.path} is not "
+                    "counted there: leave it out, or give it that backend and full: backend"
+                )
         if self.tls.mode == "acme" and any("*" in name for name in names):
             raise ValueError(
                 "tls.mode: acme cannot certify a wildcard (it answers over HTTP): name each host, or use mode: files"
@@ -264,7 +288,9 @@ class Site(Model):
     def relocated(self, addresses: Mapping[str, str]) -> "Site":
         """Return the same site with backends at other addresses: old -> new; others stay where they are."""
         data = self.model_dump(mode="json")
-        for socket in data["websockets"]:
+        for given, socket in zip(self.websockets, data["websockets"], strict=True):
+            if "health_path" not in given.model_fields_set:
+                del socket["health_path"]  # what is said for nobody is no fault with unix sockets
             moved = [addresses.get(address, address) for address in socket["backend"]]
             socket["backend"] = list(dict.fromkeys(moved))
         if data["pages"] and data["pages"]["proxy"]:

@@ -4,10 +4,12 @@ Knows nothing of files or folders' layout beyond the few places that a vhost nam
 """
 
 import ipaddress
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 from . import origins, tls
+from .capacity import Plan
 from .hop import is_secured
 from .quoting import Quoted, argument, comment, join, literal, pattern
 from .site import Site, WebSocket
@@ -17,11 +19,12 @@ from .versions import MD_CA_FILE_IN_DOMAIN, at_least
 
 _CLIENT_TIMEOUT = 60  # seconds; httpd's own default for a slow client, where no socket asks for less
 _CONNECT_TIMEOUT = 5  # seconds; a backend on this machine answers at once or not at all
+_FULL_AFTER = 10  # ms that a handshake waits for a place in a full child: acquire=
 _HEALTH_PATH = "/healthz"  # server/app.py
 _HEALTH_INTERVAL = 2  # seconds between checks of a balanced backend
 
 
-def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
+def site_view(site: Site, target: Target, plan: Plan, *, first: bool) -> SimpleNamespace:
     """Return one site as its templates see it; the first answers for localhost too when private."""
     private = target.layout == "private"
     aliases = list(site.server_aliases)
@@ -31,7 +34,7 @@ def site_view(site: Site, target: Target, *, first: bool) -> SimpleNamespace:
     plain = site.tls.mode == "none"
     # In order of length, since the last <Location> that matches wins: https://httpd.apache.org/docs/2.4/sections.html#merging
     order = sorted(range(len(site.websockets)), key=lambda index: len(site.websockets[index].path))
-    sockets = [_socket(site, index) for index in order]
+    sockets = [_socket(site, index, plan) for index in order]
     pages = _pages(site)
     return SimpleNamespace(
         server_name=names[0],
@@ -193,7 +196,7 @@ def worker_url(scheme: str, address: Address, name: str) -> str:
     return f"unix:{address.socket}|{scheme}://{name}" if address.socket else f"{scheme}://{address.authority}"
 
 
-def _socket(site: Site, index: int) -> SimpleNamespace:
+def _socket(site: Site, index: int, plan: Plan) -> SimpleNamespace:
     socket = site.websockets[index]
     turns_off = _turns_off(site, socket)
     scheme = "ws" if turns_off or socket.tunnel == "ws" else "http"
@@ -207,6 +210,9 @@ def _socket(site: Site, index: int) -> SimpleNamespace:
     base = balancer or urls[0]
     upgrade = "" if scheme == "ws" else " upgrade=websocket"
     parameters = f"{upgrade} connectiontimeout={_CONNECT_TIMEOUT} timeout={socket.idle_timeout} retry=0"
+    if socket.full == "apache":
+        share = plan.seats * socket.connections / plan.counted / len(urls)
+        parameters += f" max={max(1, math.floor(share))} acquire={_FULL_AFTER}"
     return SimpleNamespace(
         comment=comment(f"{socket.path} -> {' '.join(socket.backend)}{socket.target_path}"),
         path=argument(socket.path),

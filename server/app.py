@@ -9,6 +9,7 @@ import json
 import logging
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -23,7 +24,7 @@ from websockets.typing import Subprotocol
 
 from . import session, tls
 from .chat import Hall
-from .client_address import client_of
+from .client_address import client_of, neighbourhood_of
 from .generations import Generations
 from .listen import BACKLOG, name_of
 from .messages import FRAME_MOST, Refusal, checked_room
@@ -31,7 +32,7 @@ from .origins import passes
 from .pages import Page, answer
 from .pages import serve as serve_page
 from .routes import routes_of
-from .settings import Settings
+from .settings import Settings, Socket
 from .systemd import Manager
 from .wire import Wire
 
@@ -95,7 +96,9 @@ class Backend:
             if settings.status
             else None
         )
+        self.large_echoes: set[Wire] = set()
         self.open = 0
+        self.held: Counter[tuple[Socket, str]] = Counter()
         self.draining = False
         self.farewell: Callable[[Wire], None] | None = None
         self.empty = asyncio.Event()
@@ -273,12 +276,15 @@ class Backend:
         # A rule in an .htaccess cannot keep the Host header; the name asked for is in X-Forwarded-Host then.
         hosts = [wire.client.host] if wire.client.host else request.headers.get_all("Host")
         origins = request.headers.get_all("Origin")
-        if not passes(route.origins, tls=wire.client.tls, hosts=hosts, origins=origins):
+        if not passes(route.socket.origins, tls=wire.client.tls, hosts=hosts, origins=origins):
             return HTTPStatus.FORBIDDEN, "This origin may not connect."
         if wire.has_body:
             return HTTPStatus.BAD_REQUEST, "A handshake has no body."
+        neighbourhood = neighbourhood_of(wire.client)
+        if route.socket.per_address and neighbourhood:
+            wire.seat = (route.socket, neighbourhood)
         if route.is_echo:
-            wire.session = partial(session.echo, wire)
+            wire.session = partial(session.echo, wire, self.large_echoes)
             return None
         try:
             room = checked_room(parse_qs(query).get("room", ["lobby"])[0])
@@ -325,15 +331,25 @@ class Backend:
             why = "The server is stopping.\n" if is_closed else "The server is full.\n"
             log.info("%s refused 503 from %s", wire.name, wire.client.address)
             return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, why, Retry_After=RETRY_AFTER)
+        if wire.seat:
+            if self.held[wire.seat] >= wire.seat[0].per_address:
+                log.info("%s refused 429 from %s", wire.name, wire.client.address)
+                why = "Your address holds too many sockets already.\n"
+                return answer(request, HTTPStatus.TOO_MANY_REQUESTS, why, Retry_After=RETRY_AFTER)
+            self.held[wire.seat] += 1
         self.open += 1
         self.empty.clear()
-        wire.on_lost = self._lost
+        wire.on_lost = partial(self._lost, wire.seat)
         if self.generations:
             self.generations.note(wire)
         return None
 
-    def _lost(self) -> None:
+    def _lost(self, seat: tuple[Socket, str] | None) -> None:
         self.open -= 1
+        if seat:
+            self.held[seat] -= 1
+            if not self.held[seat]:
+                del self.held[seat]
         if self.draining and not self.open:
             self.empty.set()
 

@@ -46,6 +46,14 @@ def client_of(
     )
 
 
+def neighbourhood_of(client: Client) -> str:
+    """Name what counts as one address: an IPv6 network of 64 bits, which one line has to itself (RFC 6177); empty where there is none."""
+    address = _address(client.address)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address.packed[:8] + bytes(8), 64)))
+    return str(address or "")
+
+
 def _rightmost(values: list[str]) -> str:
     return values[-1].rpartition(",")[2].strip() if values else ""
 

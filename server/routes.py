@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from .origins import Policy
 from .settings import Socket
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a path serves, and to which origins."""
+    """What a path serves, and as part of which socket."""
 
     is_echo: bool
-    origins: Policy
+    socket: Socket
 
 
 def chat_path(path: str) -> str:
@@ -31,8 +30,8 @@ def routes_of(sockets: Sequence[Socket]) -> dict[str, Route]:
         path = quote(entry.path, safe="/%:@!$&'()*+,;=~")
         folders = {path, f"{path.rstrip('/')}/"}
         for chat in (path, *(f"{folder}chat" for folder in folders)):
-            routes[chat] = Route(is_echo=False, origins=entry.origins)
+            routes[chat] = Route(is_echo=False, socket=entry)
         for folder in folders:
-            routes[f"{folder}echo"] = Route(is_echo=True, origins=entry.origins)
-    routes.setdefault("/", Route(is_echo=False, origins=sockets[0].origins))
+            routes[f"{folder}echo"] = Route(is_echo=True, socket=entry)
+    routes.setdefault("/", Route(is_echo=False, socket=sockets[0]))
     return routes

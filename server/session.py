@@ -30,7 +30,10 @@ from .messages import (
 )
 from .wire import Wire, frame_of
 
-ECHO_MOST = 64 << 20
+ECHO_MOST = 16 << 20
+LARGE_ECHOES = (
+    2  # of ECHO_MOST at a time: each takes about twice that of memory, and 20 ms of everybody's time
+)
 COMPRESS_MOST = 1 << 16
 REFUSED_MOST = 100
 
@@ -54,9 +57,11 @@ class Bucket:
         return 0.0
 
 
-async def echo(wire: Wire) -> None:
-    """Send every message back as it came, until the socket closes."""
-    wire.protocol.max_message_size = ECHO_MOST
+async def echo(wire: Wire, large: set[Wire]) -> None:
+    """Send every message back as it came, until the socket closes; a few of those open, kept in ``large``, may send large ones."""
+    if len(large) < LARGE_ECHOES:
+        large.add(wire)
+        wire.protocol.max_message_size = ECHO_MOST
     try:
         async for message in wire:
             if len(message) > COMPRESS_MOST:
@@ -67,6 +72,8 @@ async def echo(wire: Wire) -> None:
                 await wire.send(message)
     except (ConnectionClosed, OSError):  # the latter from drain()
         pass
+    finally:
+        large.discard(wire)
 
 
 async def chat(wire: Wire, hall: Hall, room: str) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -50,11 +50,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Socket:
-    """A path of WebSockets, as the backend and as the browser sees it, and the origins that may use it."""
+    """A path of WebSockets, as the backend and as the browser sees it, the origins that may use it, and how many one address may hold.
+
+    An IPv6 address stands for its network of 64 bits; 0 is no limit.
+    """
 
     path: str = "/ws/"
     public_path: str = "/ws/"
     origins: Policy = "same"
+    per_address: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     path: str
     public_path: str
     origins: Literal["same", "any"] | list[str] = "same"
+    per_address: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Settings:
@@ -220,7 +225,9 @@ def _sockets(text: str) -> tuple[Socket, ...]:
     for path in (path for entry in entries for path in (entry.path, entry.public_path)):
         if not PATH.fullmatch(path):
             raise ValueError(f"{path!r} is no path; expected /… without ?, # and spaces")
-    return tuple(Socket(entry.path, entry.public_path, _policy(entry.origins)) for entry in entries)
+    return tuple(
+        Socket(entry.path, entry.public_path, _policy(entry.origins), entry.per_address) for entry in entries
+    )
 
 
 def _policy(origins: Literal["same", "any"] | list[str]) -> Policy:

@@ -16,8 +16,10 @@ from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
 from .client_address import Client
+from .settings import Socket
 
 PENDING_MOST = 1 << 20
+AFTER_CLOSE_MOST = 1 << 20
 PATIENCE = 5.0
 HEAD_MOST = 1 << 16
 HEAD_END = b"\r\n\r\n"
@@ -44,12 +46,13 @@ class Wire(ServerConnection):
 
     ``live`` is the set of all connections; each is in it from its first byte to its end. ``session`` is what
     serves it once it is open, ``on_lost`` what hears of its end,
-    ``peer`` the other end's address (None: a unix socket).
+    ``peer`` the other end's address (None: a unix socket), ``seat`` under what it counts where its address may hold only so many.
     """
 
     session: Callable[[], Awaitable[None]]
     on_lost: Callable[[], None] | None
     peer: str | None
+    seat: tuple[Socket, str] | None
 
     def __init__(self, live: "set[Wire]", protocol: ServerProtocol, server: Server, **options: Any) -> None:
         super().__init__(protocol, server, **options)
@@ -58,8 +61,10 @@ class Wire(ServerConnection):
         self.client = Client("", tls=False)
         self.has_body = False
         self.on_lost = None
+        self.seat = None
         self._head = bytearray()
         self._choked = False
+        self._after_close = 0
         adapter = _Log(logging.getLogger("server.websockets"), self.name)  # type: ignore[arg-type]  # any object will do
         self.logger = self.protocol.logger = adapter
 
@@ -136,6 +141,12 @@ class Wire(ServerConnection):
 
     def _feed(self, data: bytes) -> None:
         """Read no more from a client that sends pings and reads no pong: they would fill the buffer without end."""
+        if self.protocol.close_sent is not None:
+            # Whoever goes on sending, as in the middle of a frame too large, is cut off rather than read to the end.
+            self._after_close += len(data)
+            if self._after_close > AFTER_CLOSE_MOST:
+                self.transport.abort()
+                return
         before = self.transport.get_write_buffer_size()
         super().data_received(data)
         if before < self.transport.get_write_buffer_size() > PENDING_MOST:

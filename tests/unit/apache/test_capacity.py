@@ -114,6 +114,20 @@ def test_plan_adds_up_all_sites() -> None:
     assert plan(sites, Target()).connections == 136
 
 
+@given(st.integers(1, 5000), st.integers(0, 5000), st.integers(1, 1000), st.integers(0, 8))
+def test_children_count_where_no_backend_does(counted: int, others: int, reserve: int, reloads: int) -> None:
+    """All that Apache counts fit, with every other socket and page there too; what full children keep free is never taken for spare."""
+    number = counted + others
+    asked = Demand(number, number, "", 0, number, number, counted=counted)
+    made = plan_for(asked, LARGE.model_copy(update={"http_reserve": reserve, "reloads": reloads}))
+    assert counted <= made.seats * made.children <= made.max_request_workers - others - reserve
+    assert made.start_servers == made.children
+    assert (made.children - 1) * (
+        made.threads_per_child - made.seats
+    ) < made.min_spare_threads + made.children
+    assert str(counted) in reasons(made, LARGE)["Children"]
+
+
 def test_a_backend_elsewhere_takes_no_memory_here() -> None:
     """The backend of a hop has its files counted, and its memory on its own machine."""
     there = "hop: {fronts: [10.0.0.1]}\nwebsockets: [{connections: 50, backend: '10.0.0.2:8888'}]"

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from server.client_address import Client, client_of
+from server.client_address import Client, client_of, neighbourhood_of
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,20 @@ def test_host_is_the_word_of_a_trusted_peer_only() -> None:
     assert client_of("127.0.0.1", [], [], ["evil.example, chat.example.org"]).host == "chat.example.org"
     assert client_of("127.0.0.1", [], [], []).host == ""
     assert client_of("198.51.100.7", [], [], ["chat.example.org"]).host == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "neighbourhood"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unix", ""),
+        ("", ""),
+    ],
+)
+def test_neighbourhood(address: str, neighbourhood: str) -> None:
+    """An IPv6 client can have any address of its network, so that all of them count as one."""
+    assert neighbourhood_of(Client(address, tls=True)) == neighbourhood

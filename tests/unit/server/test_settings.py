@@ -39,6 +39,14 @@ def test_all_given(tmp_path: Path) -> None:
     assert load(read_env_file(file), listen=["[::1]:1"]).listen == (Address("::1", 1),)
 
 
+def test_share_of_an_address() -> None:
+    """A socket may say how many of them one address may hold; less than none is refused."""
+    given = '[{"path":"/a","public_path":"/a","per_address":%d}]'
+    assert load({"WSFRONT_SOCKETS": given % 3}).sockets == (Socket("/a", "/a", per_address=3),)
+    with pytest.raises(SettingsError, match="WSFRONT_SOCKETS"):
+        load({"WSFRONT_SOCKETS": given % -1})
+
+
 def test_hop() -> None:
     """Fronts are addresses and networks; a certificate comes with its key."""
     given = {

@@ -157,7 +157,7 @@ async def test_echo(start: Start) -> None:
     here = await start()
     for compression in ("deflate", None):
         one = await here.connect("/ws/echo", compression=compression)
-        for message in ("", b"", "é" * 1000, b"\x00\xff" * 1000, "x" * 70_000, secrets.token_bytes(17 << 20)):
+        for message in ("", b"", "é" * 1000, b"\x00\xff" * 1000, "x" * 70_000, secrets.token_bytes(15 << 20)):
             await one.send(message)
             assert await one.recv() == message
         await one.send(["a", "b", "c"])
@@ -166,10 +166,10 @@ async def test_echo(start: Start) -> None:
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])
 async def test_echo_has_an_end(start: Start) -> None:
-    """An echo of more than 64 MiB is refused, compressed or not."""
+    """An echo of more than 16 MiB is refused, compressed or not."""
     here = await start()
     one = await here.connect("/ws/echo", compression="deflate")
-    await one.send(b"\x00" * ((64 << 20) + 1))
+    await one.send(b"\x00" * ((16 << 20) + 1))
     with pytest.raises(ConnectionClosedError) as closed:
         await one.recv()
     assert closed.value.rcvd is not None
