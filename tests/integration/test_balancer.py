@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve, unix_serve
 from websockets.http11 import Request, Response
 
 from apache.httpd import free_ports
@@ -143,6 +143,40 @@ async def test_unix_sockets(folder: Path, tunnel: str, count: int) -> None:
                 assert await socket.recv() == "by file"
     # The folder is root's where Apache and the backend are not.
     assert left_in(folder) == []
+
+
+async def test_unix_member_that_stops_is_passed_over(folder: Path) -> None:
+    """Of two unix sockets, which Apache does not check, one that nobody listens at costs no handshake, and is used again when back."""
+    paths = [folder / "one", folder / "two"]
+    description = {
+        "websockets": [
+            {"path": "/ws/", "origins": "any", "backend": [f"unix:{each}" for each in paths]},
+        ],
+        "pages": None,
+    }
+    with running(json.dumps(description), backend=False) as stack:
+        async with unix_member("one", paths[0]):
+            async with unix_member("two", paths[1]), sockets(stack, 4) as names:
+                assert (names.count("one"), names.count("two")) == (2, 2)
+            async with sockets(stack, 6) as names:
+                assert set(names) == {"one"}
+            async with unix_member("two", paths[1]), sockets(stack, 4) as names:
+                assert (names.count("one"), names.count("two")) == (2, 2)
+        stack.allow(*OUT, "AH02454")  # could not connect to the unix socket
+
+
+@asynccontextmanager
+async def unix_member(name: str, path: Path) -> AsyncIterator[None]:
+    """Run a backend on a unix socket that greets with its name."""
+
+    async def greet(connection: ServerConnection) -> None:
+        await connection.send(name)
+        await connection.wait_closed()
+
+    async with unix_serve(greet, str(path), ping_interval=None):
+        path.chmod(0o666)  # noqa: ASYNC240  # at once, in a folder of this test
+        yield
+    path.unlink(missing_ok=True)  # noqa: ASYNC240
 
 
 def left_in(folder: Path) -> list[Path]:
