@@ -41,7 +41,7 @@ def _draw(results: Results, scenario: Scenario, directory: Path) -> Path | None:
     for axes, metric in zip(every[:, 0], metrics, strict=True):
         _bars(axes, results, scenario, metric, lines)
     figure.suptitle(scenario.title, x=0.02, ha="left", fontsize=16, fontweight="bold")
-    footer = _footer(results)
+    footer = _footer(results, scenario)
     figure.text(0.02, 0.01, footer, fontsize=7.5, color="#475569", va="bottom")
     figure.tight_layout(rect=(0.01, (0.2 + 0.15 * (footer.count("\n") + 1)) / height, 0.99, 1 - 0.1 / height))
     path = directory / f"{scenario.name}.png"
@@ -52,7 +52,10 @@ def _draw(results: Results, scenario: Scenario, directory: Path) -> Path | None:
 
 def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, lines: list[Line]) -> None:
     medians = [line.median(metric.key) for line in lines]
-    most = max((value for line in lines for value in line.values(metric.key)), default=0) or 1
+    figures = [
+        value for line in lines for value in (*line.values(metric.key), _goal(metric, line, lines) or 0)
+    ]
+    most = max(figures, default=0) or 1
     for row, (line, median) in enumerate(zip(lines, medians, strict=True)):
         if median is None:
             axes.text(
@@ -72,12 +75,13 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
         values = line.values(metric.key)
         axes.plot(values, [row] * len(values), ".", color=_DOT, markersize=4)
         text = f"{number(median)} {metric.unit}".rstrip()
-        if metric.goal and line.stack == "wsfront":
+        reach = max(values)
+        if metric.goal and (goal := _goal(metric, line, lines)):
             ratio = results.ratio(scenario, line, metric.key, metric.goal.against)
-            text += f" = {ratio:.2f} of {metric.goal.against}'s" if ratio else ""
-        axes.text(max(values) + most * 0.012, row, text, va="center", fontsize=9.5)
-    if metric.goal:
-        _goal(axes, metric, lines)
+            text += f" = {ratio:.2f} of {metric.goal.against}'s"
+            _mark(axes, row, metric, goal)
+            reach = max(reach, goal)
+        axes.text(reach + most * 0.012, row, text, va="center", fontsize=9.5)
     if metric.parts:
         handles = [axes.barh(0, 0, color=color) for color in _PARTS]
         axes.legend(handles, [name for _, name in metric.parts], loc="lower right", fontsize=9, frameon=False)
@@ -102,33 +106,31 @@ def _parts(axes: "Axes", row: int, metric: Metric, line: Line) -> None:
         left += value
 
 
-def _goal(axes: "Axes", metric: Metric, lines: list[Line]) -> None:
-    """Mark what our bar shall reach, or stay below, on our own row."""
-    assert metric.goal  # noqa: S101 (asked for by the caller)
-    for row, line in enumerate(lines):
-        other = next(
-            (each for each in lines if (each.stack, each.backend) == (metric.goal.against, line.backend)),
-            None,
-        )
-        theirs = other.median(metric.key) if other else None
-        if line.stack == "wsfront" and theirs is not None:
-            goal = theirs * metric.goal.factor
-            axes.plot([goal, goal], [row - 0.45, row + 0.45], color=_GOAL, linewidth=2.5)
-            word = "at least" if metric.better == "more" else "at most"
-            axes.text(
-                goal,
-                row - 0.48,
-                f"goal: {word} {metric.goal.factor} of {metric.goal.against}'s",
-                fontsize=7.5,
-                color=_GOAL,
-                ha="center",
-            )
+def _goal(metric: Metric, line: Line, lines: list[Line]) -> float | None:
+    """Return what our figure shall reach, or stay below."""
+    if metric.goal is None or line.stack != "wsfront":
+        return None
+    other = next(
+        (each for each in lines if (each.stack, each.backend) == (metric.goal.against, line.backend)), None
+    )
+    theirs = other.median(metric.key) if other else None
+    return None if theirs is None else theirs * metric.goal.factor
 
 
-def _footer(results: Results) -> str:
+def _mark(axes: "Axes", row: int, metric: Metric, goal: float) -> None:
+    """Draw a goal as a line across our own row."""
+    assert metric.goal  # noqa: S101 (there is a figure for it)
+    axes.plot([goal, goal], [row - 0.45, row + 0.45], color=_GOAL, linewidth=2.5)
+    word = "at least" if metric.better == "more" else "at most"
+    text = f"goal: {word} {metric.goal.factor} of {metric.goal.against}'s"
+    axes.text(goal, row - 0.48, text, fontsize=7.5, color=_GOAL, ha="center")
+
+
+def _footer(results: Results, scenario: Scenario) -> str:
     options = results.options
     told = [f"{name}: {text}" for name, text in results.conditions.items()]
     told.append(
         f"{options.connections} connections, {results.rounds} rounds interleaved; bars: medians, dots: rounds; loopback, one machine"
     )
+    told += filter(None, [results.disturbed(scenario)])
     return "\n".join(textwrap.wrap(" · ".join(told), 175))

@@ -7,7 +7,6 @@ from .results import Line, Results
 from .scenarios.base import Metric, Scenario
 
 _BUSY = 0.9
-_OTHERS = 0.05
 _HUNDRED = 100
 
 
@@ -64,7 +63,7 @@ def _scenario(results: Results, scenario: Scenario) -> str:
     ]
     if goals:
         parts += ["", "Apache by wsfront beside its goals:", "", *goals]
-    if notes := _notes(lines) + _warnings(results, lines):
+    if notes := _notes(lines) + _warnings(results, scenario, lines):
         parts += ["", "Noted:", "", *(f"- {note}" for note in notes)]
     return "\n".join(parts)
 
@@ -91,15 +90,14 @@ def _notes(lines: list[Line]) -> list[str]:
     return [f"{', '.join(of)}: {note}" for note, of in titles.items()]
 
 
-def _warnings(results: Results, lines: list[Line]) -> list[str]:
+def _warnings(results: Results, scenario: Scenario, lines: list[Line]) -> list[str]:
     found = [
         f"{line.title}: a process of the load generator took {line.busiest_load:.0%} of a core: it may have been the limit"
         for line in lines
         if line.busiest_load > _BUSY
     ]
-    others = max((line.share("others", results.cores) or 0 for line in lines), default=0)
-    if others > _OTHERS:
-        found.append(f"other programs took up to {others:.0%} of the machine: measure again when it is quiet")
+    if disturbed := results.disturbed(scenario):
+        found.append(disturbed)
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from .scenarios.base import Cpu, Options, Scenario
 
+_OTHERS = 0.05
+
 
 @dataclass(frozen=True)
 class Row:
@@ -99,6 +101,13 @@ class Results:
             for backend in scenario.backends
             if (rows := tuple(row for row in of_it if (row.stack, row.backend) == (stack, backend)))
         ]
+
+    def disturbed(self, scenario: Scenario) -> str:
+        """Return what there is to say of other programs; empty: the machine was quiet."""
+        others = max((line.share("others", self.cores) or 0 for line in self.lines(scenario)), default=0)
+        if others <= _OTHERS:
+            return ""
+        return f"other programs took up to {others:.0%} of the machine: measure again when it is quiet"
 
     def ratio(self, scenario: Scenario, line: Line, key: str, against: str) -> float | None:
         """Return a figure relative to another stack's with the same backend: the medians' ratio."""

@@ -83,14 +83,14 @@ SCENARIO = Scenario(
     name="echo",
     rank=2,
     title="Echo",
-    summary=f"One socket sends {_SIZE} bytes, waits for them, sends the next; then {_SOCKETS} sockets do the same at once.",
+    summary=f"One socket sends {_SIZE} bytes, waits for them, sends the next; then {_SOCKETS} sockets do so at once, fewer where told.",
     metrics=(
         Metric("median", "round trip, median", "µs", "less", goal=Goal("nginx", 1.2)),
         Metric("p99", "round trip, p99", "µs", "less", plot=False),
         Metric("proxy_cpu", "proxy CPU per round trip", "µs", "less", plot=False),
-        Metric("rate", f"round trips per second, {_SOCKETS} sockets", "/s", "more"),
-        Metric("many_p99", f"p99, {_SOCKETS} sockets", "ms", "less", plot=False),
-        Metric("many_proxy_cpu", f"proxy CPU per round trip, {_SOCKETS} sockets", "µs", "less", plot=False),
+        Metric("rate", "round trips per second, many sockets", "/s", "more"),
+        Metric("many_p99", "p99, many sockets", "ms", "less", plot=False),
+        Metric("many_proxy_cpu", "proxy CPU per round trip, many sockets", "µs", "less", plot=False),
     ),
     measure=measure,
 )
