@@ -37,6 +37,7 @@ NEEDS = {
         "apt-get install chromium, on Ubuntu snap install chromium",
     ),
     "curl": Need(("curl",), ("--version",), "apt-get install curl"),
+    "dnsmasq": Need(("dnsmasq",), ("--version",), "apt-get install dnsmasq-base"),
     "ip": Need(("ip",), ("-V",), "apt-get install iproute2"),
     "libvirt": Need(
         ("libvirtd",), ("--version",), "apt-get install libvirt-daemon-system libvirt-clients vagrant-libvirt"

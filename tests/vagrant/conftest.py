@@ -12,7 +12,7 @@ from tests.vagrant import box
 from tests.vagrant.hypervisor import Hypervisor, hypervisor
 from tests.vagrant.vagrant import Vagrant
 
-NEEDS = ("mounts", "mmdebstrap", "ip", "ssh", "vagrant", "libvirt", "qemu")
+NEEDS = ("mounts", "mmdebstrap", "ip", "ssh", "vagrant", "libvirt", "dnsmasq", "qemu")
 
 
 @dataclass(frozen=True)
