@@ -94,6 +94,9 @@ def memory(*, plain: int, encrypted: int, backend: int, idle_threads: int, child
     return Memory(apache, ours, kernel, apache + ours + kernel, max(0, has) >> 20)
 
 
+_TASKS_FLOOR = 1 << 16
+
+
 def apache_files(threads: int) -> int:
     """Return the files that one child may open: those of its tunnels, of connections kept alive, of logs and modules."""
     return max(_DEBIAN_FILES, _rounded(threads * (MEASURED.descriptors_per_tunnel + 3) + 1024, 1024))
@@ -105,8 +108,11 @@ def backend_files(connections: int, pages: int) -> int:
 
 
 def tasks_max(slots: int, threads: int) -> int:
-    """Return a ceiling for apache2.service that even full children in all slots stay below."""
-    return _rounded(slots * (threads + OTHER_THREADS) + 1024, 1024)
+    """Return a ceiling for apache2.service that even full children in all slots stay below.
+
+    It holds at once, while slots and threads are read at Apache's next start; so a smaller plan must not be too low for the one before.
+    """
+    return max(_TASKS_FLOOR, _rounded(slots * (threads + OTHER_THREADS) + 1024, 1024))
 
 
 def ports(connections: int, pages: int) -> int:
