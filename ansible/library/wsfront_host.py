@@ -44,6 +44,7 @@ EXAMPLES = """
   register: host
 """
 
+APACHE = Path("/usr/sbin/apache2ctl")
 MODULES = Path("/etc/apache2/mods-available")
 ENABLED = Path("/etc/apache2/mods-enabled")
 MPMS = ("event", "worker", "prefork")
@@ -51,7 +52,8 @@ LISTENING = "0A"  # include/net/tcp_states.h: TCP_LISTEN
 STARTED_BY_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 # That will do: what apt would install is not known before its lists have been fetched.
 OLDEST_APACHE = "2.4.47"
-FREE_NEEDED = 300 << 20  # bytes, for packages and a release
+# Bytes: packages and a release; a release alone, where Apache is there already.
+FREE_NEEDED, FREE_NEEDED_LATER = 300 << 20, 100 << 20
 
 
 def main() -> None:
@@ -69,10 +71,10 @@ def main() -> None:
         machine=platform.machine(),
         apt=shutil.which("apt-get") is not None,
         systemd=STARTED_BY_SYSTEMD.is_dir(),
-        apache_installed=Path("/usr/sbin/apache2ctl").exists(),
+        apache_installed=APACHE.exists(),
         ports={str(port): name for port, name in listeners(module.params["ports"]).items()},
         free={place: free(place) for place in ("/etc", "/opt", "/var/lib")},
-        free_needed=FREE_NEEDED,
+        free_needed=FREE_NEEDED_LATER if APACHE.exists() else FREE_NEEDED,
     )
 
 

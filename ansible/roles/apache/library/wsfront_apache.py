@@ -144,7 +144,7 @@ class Swap:
         ]
         result = {"changed": True, "diff": diff, "applied": "nothing"}
         active, loaded = debian.is_active(), _noted().get("files")
-        stale = active and loaded not in (None, self._hashes())
+        stale = active and (self._is_newer_than_apache() if loaded is None else loaded != self._hashes())
         if not (self.differs or (self.files and (stale or not active or RESTART_NEEDED.exists()))):
             if self.files and not check:
                 self._require_soundness()
@@ -322,14 +322,18 @@ class Swap:
             f"Apache did not {verb} with the new configuration, and the old one is back: {words}"
         )
 
+    def _read_by_apache(self) -> list[Path]:
+        """Return the files that Apache reads and that we know of, as far as they are there."""
+        paths = [*self.files, *map(Path, self.params["watch"]), *OWN_DIRECTIVES.glob("*/*.conf")]
+        return sorted(path for path in paths if path.exists())
+
+    def _is_newer_than_apache(self) -> bool:
+        """Tell whether one of them was written since Apache started: nothing is noted of an Apache that the machine started."""
+        started = debian.started()
+        return any(path.stat().st_ctime > started for path in self._read_by_apache())
+
     def _hashes(self) -> dict[str, str]:
-        own = sorted(map(str, OWN_DIRECTIVES.glob("*/*.conf")))
-        paths = [*map(str, self.files), *self.params["watch"], *own]
-        return {
-            path: hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            for path in sorted(paths)
-            if Path(path).exists()
-        }
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in self._read_by_apache()}
 
 
 def _noted() -> dict[str, Any]:

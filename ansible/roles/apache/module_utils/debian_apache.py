@@ -176,6 +176,16 @@ def main_process() -> int:
     return int(number) if number.isdigit() else 0
 
 
+def started() -> float:
+    """Return when the main process started, in seconds since the epoch; now, where there is none."""
+    try:
+        words = Path(f"/proc/{main_process()}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.time()
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(words[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
 def has_come_up(same: int | None, since: float) -> bool:
     """Wait until Apache has a child that is younger than the order; `same` is the main process that must have stayed."""
     ticks = os.sysconf("SC_CLK_TCK")
