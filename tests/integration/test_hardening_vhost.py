@@ -168,7 +168,8 @@ def _judged(http_port: int, https_port: int, port: int) -> Iterator[Judged]:
     folder.chmod(0o755)  # Apache's children are another user
     try:
         target = httpd.probe("private", directory=folder, https_port=https_port, http_port=http_port)
-        head, *vhosts = render(sites, target)["httpd.conf"].split("<VirtualHost")
+        # Last comes the one that shows Apache's status to our backend.
+        head, *vhosts, status = render(sites, target)["httpd.conf"].split("<VirtualHost")
         fence = '\n<Location "/">\nRequire all denied\n</Location>\nProxyRequests Off'
         edited = [
             less(vhosts[0], "ProxyRequests Off"),
@@ -178,7 +179,7 @@ def _judged(http_port: int, https_port: int, port: int) -> Iterator[Judged]:
             *(less(vhost, line.text) for vhost, line in zip(vhosts[4:], LINES, strict=True)),
         ]
         server = httpd.Httpd(folder)
-        server.write({"httpd.conf": "<VirtualHost".join([f"{head}\nProxyRequests On\n", *edited])})
+        server.write({"httpd.conf": "<VirtualHost".join([f"{head}\nProxyRequests On\n", *edited, status])})
         server.test()
         with ExitStack() as stack:
             seen = stack.enter_context(scripted(port))
