@@ -4,6 +4,7 @@ One Apache has the rendered vhost whole and, for each line, once without it. Beh
 """
 
 import json
+import re
 import shutil
 import socket
 import tempfile
@@ -74,6 +75,8 @@ class Line:
     less: object
 
 
+UPGRADES = '<If "%{HTTP:Upgrade}'
+
 LINES = [
     Line(
         "RequestHeader unset X-Forwarded-For",
@@ -102,7 +105,7 @@ LINES = [
     ),
     Line("ProxyPreserveHost On", seen_as("Host"), "NAME:PORT", "127.0.0.1:BACKEND"),
     Line("upgrade=websocket", shaken(), 101, 200),
-    Line("<If |</If>", asked, 200, 403),
+    Line(UPGRADES, asked, 200, 403),
     Line('''Require expr "%{REQUEST_METHOD} == 'GET'"''', shaken(method="POST"), 403, 101),
     Line(
         r'''Require expr "%{HTTP:Connection} =~ m#^(keep-alive\s*,\s*)?upgrade$#i"''',
@@ -124,12 +127,18 @@ class Judged:
 
 
 def less(vhost: str, text: str) -> str:
-    """Return a vhost without its lines that begin with a text, or with one of several between bars; a parameter goes alone."""
+    """Return a vhost without its lines that begin with a text; a parameter goes alone, and so does the pair around what binds upgrades."""
     if text == "upgrade=websocket":
         assert text in vhost
         return vhost.replace(text, "")
+    if text == UPGRADES:
+        freed, count = re.subn(
+            r'^ *<If "%\{HTTP:Upgrade\}[^\n]*\n(.*?)^ *</If>\n', r"\1", vhost, flags=re.MULTILINE | re.DOTALL
+        )
+        assert count == 1
+        return freed
     lines = vhost.splitlines(keepends=True)
-    kept = [line for line in lines if not line.strip().startswith(tuple(text.split("|")))]
+    kept = [line for line in lines if not line.strip().startswith(text)]
     assert len(kept) < len(lines)
     return "".join(kept)
 
