@@ -9,6 +9,7 @@ from . import modules
 from .hop import listens
 from .site import Site
 from .target import Target
+from .values import Address
 
 
 def status_address(sites: Sequence[Site], target: Target) -> str | None:
@@ -21,4 +22,4 @@ def status_address(sites: Sequence[Site], target: Target) -> str | None:
         host = "127.0.0.1"
     else:
         return None
-    return f"[{host}]:{target.http_port}" if ":" in host else f"{host}:{target.http_port}"
+    return Address(host, target.http_port).authority

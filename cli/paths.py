@@ -20,6 +20,11 @@ def state_directory() -> Path:
     return (home if home.is_absolute() else Path.home() / ".local" / "state") / "wsfront"
 
 
+def file_or_input(text: str) -> Path:
+    """Return the path that an option names; - is standard input."""
+    return Path("/dev/stdin" if text == "-" else text)
+
+
 def plain_directory(directory: Path, option: str) -> Path:
     """Return a folder's whole path, which Apache is to take as it is.
 

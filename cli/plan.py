@@ -6,7 +6,6 @@ import shutil
 import sys
 import textwrap
 from dataclasses import asdict
-from pathlib import Path
 
 from apache import httpd
 from apache.capacity import Demand, demand, plan_for
@@ -17,6 +16,7 @@ from apache.target import read as read_target
 
 from .descriptions import add_site_option, read_sites
 from .errors import RunFault, UsageFault
+from .paths import file_or_input
 
 SUMMARY = "size the server for its connections, show the arithmetic, and say where it ends"
 
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--target",
-        type=Path,
+        type=file_or_input,
         metavar="FILE",
         help="JSON facts of another machine, - for standard input (default: this one and its Apache)",
     )
@@ -85,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _target(args: argparse.Namespace) -> Target:
-    file = Path("/dev/stdin") if str(args.target) == "-" else args.target
-    target = read_target(file) if file else httpd.probe("debian")
+    target = read_target(args.target) if args.target else httpd.probe("debian")
     given = {"reloads": args.reloads, "http_reserve": args.http_reserve}
     for name, number in given.items():
         if number is not None:

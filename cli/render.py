@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from apache import httpd, modules
 from apache.deployment import deployment
@@ -21,7 +22,7 @@ from apache.target import read as read_target
 
 from .descriptions import add_site_option, read_sites
 from .errors import RunFault, UsageFault
-from .paths import plain_directory, state_directory
+from .paths import file_or_input, plain_directory, state_directory
 
 SUMMARY = "write Apache's files and the backend's environment from the descriptions"
 
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--target",
-        type=Path,
+        type=file_or_input,
         metavar="FILE",
         help="JSON facts of another machine, - for standard input (default: this one and its Apache)",
     )
@@ -55,21 +56,21 @@ def run(args: argparse.Namespace) -> int:
     sites = read_sites(args.site, server_name=args.server_name)
     try:
         target = _target(args)
-        files = render(sites, target)
+        found: dict[str, Any] = (
+            deployment(sites, target)
+            if args.json and target.layout == "debian"
+            else {"files": render(sites, target), "modules": modules.needed(sites, target)}
+        )
     except HttpdError as error:
         raise RunFault(f"{error}; or describe the machine it is for by --target FILE") from None
     except ApacheError as error:
         raise UsageFault(str(error)) from None
+    files = found["files"]
     if args.out:
         write_below(args.out, files)
         if args.layout == "private":
             _complete(args.out, sites)
     if args.json:
-        found = (
-            deployment(sites, target)
-            if target.layout == "debian"
-            else {"files": files, "modules": modules.needed(sites, target)}
-        )
         json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
     elif not args.out:
@@ -91,7 +92,7 @@ def _complete(folder: Path, sites: Sequence[Site]) -> None:
 
 def _target(args: argparse.Namespace) -> Target:
     if args.target:
-        target = read_target(Path("/dev/stdin") if str(args.target) == "-" else args.target)
+        target = read_target(args.target)
         return target.model_copy(update={"layout": args.layout})
     if args.layout == "private":
         directory = plain_directory(args.out, "--out") if args.out else state_directory()
