@@ -34,7 +34,7 @@ from .pages import serve as serve_page
 from .routes import routes_of
 from .settings import Settings, Socket
 from .systemd import Manager
-from .wire import Wire
+from .wire import RESTART, Wire
 
 log = logging.getLogger("server")
 
@@ -49,7 +49,6 @@ PAUSE = 0.01
 TURNS = 5
 HANDSHAKE_PATIENCE = 1.0
 
-RESTART = (1012, "service restart")
 GOING_AWAY = (1001, "going away")
 
 # No context is kept between messages, so that an idle socket costs no zlib memory (RFC 7692, section 7.1.1).

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from .settings import Address
-from .wire import Wire
+from .wire import RESTART, Wire
 
 log = logging.getLogger("server")
 
@@ -26,7 +26,6 @@ ANSWER_MOST = 1 << 16
 DOUBT = 1.0
 HOST = "status.wsfront.invalid"  # RFC 6761, 6.4: nobody else's
 GENERATION = re.compile(rb"^ParentServerConfigGeneration: (\d+)\r?$", re.MULTILINE)
-RELOADED = (1012, "service restart")
 
 
 @dataclass(eq=False)
@@ -70,7 +69,7 @@ class Generations:
     def note(self, wire: Wire) -> None:
         """Take note of a socket that has just been opened."""
         if self.seen is not None and wire.loop.time() - self._turned < DOUBT:
-            wire.loop.call_later(self.window * random.uniform(0.8, 1), wire.drop, *RELOADED)  # noqa: S311  # no secret
+            wire.loop.call_later(self.window * random.uniform(0.8, 1), wire.drop, *RESTART)  # noqa: S311  # no secret
 
     def left(self) -> int:
         """Return how many sockets of older generations are still open."""
@@ -85,7 +84,7 @@ class Generations:
             "Apache was reloaded: closing %d connections over %.0f s: %d %s",
             len(wires),
             self.window,
-            *RELOADED,
+            *RESTART,
         )
         if wires:
             random.shuffle(wires)
@@ -105,7 +104,7 @@ class Generations:
                     await old.hurry.wait()
             if old.hurry.is_set():
                 await asyncio.sleep(0)
-            wire.drop(*RELOADED)
+            wire.drop(*RESTART)
         self.older.remove(old)
 
     async def _ask(self) -> int | None:
@@ -113,7 +112,7 @@ class Generations:
         try:
             async with asyncio.timeout(PATIENCE):
                 page = await _fetch(self.status)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as fault:
+        except (OSError, TimeoutError) as fault:
             self._miss(str(fault) or "no answer")
             return None
         found = GENERATION.search(page)

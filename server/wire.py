@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from .client_address import Client
 from .settings import Socket
 
+RESTART = (1012, "service restart")  # IANA's registry of close codes: come back
 PENDING_MOST = 1 << 20
 AFTER_CLOSE_MOST = 1 << 20
 PATIENCE = 5.0
