@@ -150,6 +150,8 @@ class Backend:
 
     async def start(self, listening: Sequence[socket.socket]) -> list[Server]:
         """Serve on sockets that listen already."""
+        if self.generations:
+            await self.generations.look()
         servers = [
             await serve_websockets(
                 self._converse,

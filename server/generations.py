@@ -56,14 +56,22 @@ class Generations:
         self._turned = -DOUBT
         self._misses = 0
 
+    async def look(self) -> None:
+        """Look once, before anybody is let in: whoever comes later is of this generation, or of a newer one."""
+        self.seen = await self._ask()
+
     async def watch(self) -> None:
         """Look every second, for ever."""
         async with asyncio.TaskGroup() as drains:
             while True:
                 seen = await self._ask()
-                if seen is not None and self.seen not in (None, seen):
-                    self._turn(drains)
-                self.seen = seen if seen is not None else self.seen
+                if seen is not None and seen != self.seen:
+                    if self.seen is not None:
+                        self._turned = asyncio.get_running_loop().time()
+                    # Where Apache is seen for the first time after a reload, who is here may have come before that.
+                    if self.seen is not None or seen > 0:
+                        self._turn(drains)
+                    self.seen = seen
                 await asyncio.sleep(PERIOD)
 
     def note(self, wire: Wire) -> None:
@@ -77,7 +85,6 @@ class Generations:
 
     def _turn(self, drains: asyncio.TaskGroup) -> None:
         """Begin to close all sockets that no drain has in hand yet."""
-        self._turned = asyncio.get_running_loop().time()
         in_hand = {wire for old in self.older for wire in old.wires}
         wires = [wire for wire in self.live if wire.on_lost is not None and wire not in in_hand]
         log.info(

@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from bench import proc
 
 MIB = 1 << 20
-# Says a line once it holds what it was told to, and holds it until its input ends; a child of its own holds as much again.
+# Says a line once it and a child of its own hold what they were told to, and holds it until its input ends.
 HOLDER = """
 import os, socket, sys
+ready, tell = os.pipe()
 child = os.fork()
 held = b"x" * {bytes}
 sockets = [socket.socket() for _ in range({sockets})]
 total = sum(range({work}))
 if child == 0:
-    os.read(3, 1)
+    os.write(tell, b"!")
+    sys.stdin.read()
     os._exit(0)
+os.read(ready, 1)
 print(flush=True)
 sys.stdin.read()
 """
@@ -27,7 +30,7 @@ sys.stdin.read()
 def holder(**holds: int) -> Iterator[int]:
     """Run a process and a child that each hold something; yield their session."""
     values = {"bytes": 0, "sockets": 0, "work": 0, **holds}
-    script = HOLDER.format(**values).replace("os.read(3, 1)", "sys.stdin.read()")
+    script = HOLDER.format(**values)
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
