@@ -336,7 +336,7 @@ def test_user_installs_by_sudo(project: Project) -> None:
     project.put("sudo", f'echo "sudo $*" >>"{project.root}/calls"\nexec "$@"')
     status, _, errors = project.start("test")
     assert status == 0
-    assert "by sudo apt-get: chromium php-cli nodejs openssl curl patch" in errors
+    assert "by sudo apt-get: chromium php-cli redis-server prometheus nodejs openssl curl patch" in errors
     assert [call.split()[0] for call in calls(project)[-2:]] == ["sudo", "apt-get"]
 
 
@@ -427,4 +427,4 @@ def test_programs_for_tests_may_be_missing(project: Project) -> None:
     project.put("id", "echo 1000")
     status, output, errors = project.start("test", "-k", "x")
     assert (status, json.loads(output)["arguments"]) == (0, ["test", "-k", "x"])
-    assert "apt-get install chromium php-cli nodejs openssl curl patch" in errors
+    assert "apt-get install chromium php-cli redis-server prometheus nodejs openssl curl patch" in errors
