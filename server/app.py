@@ -25,6 +25,7 @@ from websockets.typing import Subprotocol
 from . import session, tls
 from .chat import Hall
 from .client_address import client_of, neighbourhood_of
+from .frames import COMPRESS_SETTINGS
 from .generations import Generations
 from .listen import BACKLOG, name_of
 from .messages import FRAME_MOST, Refusal, checked_room
@@ -57,7 +58,7 @@ DEFLATE = ServerPerMessageDeflateFactory(
     client_no_context_takeover=True,
     server_max_window_bits=12,
     client_max_window_bits=12,
-    compress_settings={"memLevel": 5},
+    compress_settings=COMPRESS_SETTINGS,
 )
 
 

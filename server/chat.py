@@ -9,8 +9,9 @@ import time
 
 import msgspec
 
+from .fanout import Group
 from .messages import Gone, Person, Presence, Refusal, Said, Welcome, encode
-from .wire import Wire, frame_of
+from .wire import Wire
 
 PRESENCE_PERIOD = 0.25
 PRESENCE_MOST = 50
@@ -35,6 +36,8 @@ class Room:
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: set[Member] = set()
+        self.hearers = Group()
+        self.listed = Group()
         self.people: dict[str, Person] = {}
         self._told: set[str] = set()
         self._changed: dict[str, Person] = {}
@@ -83,10 +86,10 @@ class Room:
         self._told |= self._changed.keys()
         self._told &= self.people.keys()
         self._changed.clear()
-        frame = frame_of(encode(presence).decode())
-        for member in self.members:
-            if member.person is not None:
-                member.wire.write(frame)
+        # At once, between what is said before and after it.
+        self.hearers.flush()
+        self.listed.send(encode(presence).decode())
+        self.listed.flush()
 
 
 class Hall:
@@ -97,13 +100,18 @@ class Hall:
 
     def enter(self, member: Member, name: str) -> None:
         """Put a socket into a room, which is made when it is the first."""
-        member.room = self.rooms.setdefault(name, Room(name))
-        member.room.members.add(member)
+        room = self.rooms.get(name)
+        if room is None:
+            room = self.rooms[name] = Room(name)
+        member.room = room
+        room.members.add(member)
+        room.hearers.add(member.wire)
 
     def exit(self, member: Member) -> None:
         """Take a socket out of its room, which goes when it was the last."""
         self.leave(member)
         member.room.members.discard(member)
+        member.room.hearers.discard(member.wire)
         if not member.room.members:
             member.room.close()
             self.rooms.pop(member.room.name, None)
@@ -120,6 +128,8 @@ class Hall:
         if room is not None and there is not member.room:
             self.exit(member)
             self.enter(member, room)
+        if member.person is None:
+            member.room.listed.add(member.wire)
         member.person = Person(member.wire.name, name, color)
         member.room.enlist(member.person)
         people = member.room.people
@@ -130,16 +140,15 @@ class Hall:
         """List a socket's person no longer; it still hears what is said."""
         if member.person is not None:
             member.room.unlist(member.person)
+            member.room.listed.discard(member.wire)
             member.person = None
 
     def say(self, member: Member, said: Said, ref: str | None = None) -> None:
         """Send a line to all in the room; one who joined signs it, and finds the ref in its own copy."""
-        own = None
+        instead = None
         if member.person is not None:
             said.from_ = member.person.id
             said.time = int(time.time() * 1000)
             if ref is not None:
-                own = frame_of(encode(msgspec.structs.replace(said, ref=ref)).decode())
-        frame = frame_of(encode(said).decode())
-        for other in member.room.members:
-            other.wire.write(own if own and other is member else frame)
+                instead = {member.wire: encode(msgspec.structs.replace(said, ref=ref)).decode()}
+        member.room.hearers.send(encode(said).decode(), instead)

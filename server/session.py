@@ -9,6 +9,7 @@ import math
 from websockets.exceptions import ConnectionClosed
 
 from .chat import Hall, Member
+from .frames import COMPRESS_MOST, frame_of
 from .messages import (
     LIMITS,
     ErrorMessage,
@@ -28,13 +29,12 @@ from .messages import (
     decode,
     encode,
 )
-from .wire import Wire, frame_of
+from .wire import Wire
 
 ECHO_MOST = 16 << 20
 LARGE_ECHOES = (
     2  # of ECHO_MOST at a time: each takes about twice that of memory, and 20 ms of everybody's time
 )
-COMPRESS_MOST = 1 << 16
 REFUSED_MOST = 100
 
 

@@ -8,15 +8,18 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import Server, ServerConnection
-from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
 from .client_address import Client
+from .frames import kind_of
 from .settings import Socket
+
+if TYPE_CHECKING:
+    from .fanout import Group
 
 RESTART = (1012, "service restart")  # IANA's registry of close codes: come back
 PENDING_MOST = 1 << 20
@@ -26,13 +29,6 @@ HEAD_MOST = 1 << 16
 HEAD_END = b"\r\n\r\n"
 METHOD = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
 FRAMING = re.compile(rb"(?:content-length|transfer-encoding):", re.IGNORECASE)
-
-
-def frame_of(data: str | bytes) -> bytes:
-    """Frame a message once, uncompressed, for any number of connections (RFC 7692, section 6, allows it)."""
-    text = isinstance(data, str)
-    payload = data.encode() if isinstance(data, str) else data
-    return Frame(Opcode.TEXT if text else Opcode.BINARY, payload).serialize(mask=False)
 
 
 class _Log(logging.LoggerAdapter[Any]):
@@ -47,13 +43,15 @@ class Wire(ServerConnection):
 
     ``live`` is the set of all connections; each is in it from its first byte to its end. ``session`` is what
     serves it once it is open, ``on_lost`` what hears of its end,
-    ``peer`` the other end's address (None: a unix socket), ``seat`` under what it counts where its address may hold only so many.
+    ``peer`` the other end's address (None: a unix socket), ``seat`` under what it counts where its address may hold only so many,
+    ``groups`` whose messages it hears.
     """
 
     session: Callable[[], Awaitable[None]]
     on_lost: Callable[[], None] | None
     peer: str | None
     seat: tuple[Socket, str] | None
+    groups: "tuple[Group, ...]"
 
     def __init__(self, live: "set[Wire]", protocol: ServerProtocol, server: Server, **options: Any) -> None:
         super().__init__(protocol, server, **options)
@@ -63,19 +61,42 @@ class Wire(ServerConnection):
         self.has_body = False
         self.on_lost = None
         self.seat = None
+        self.groups = ()
+        self._speaks = False
         self._head = bytearray()
         self._choked = False
         self._after_close = 0
         adapter = _Log(logging.getLogger("server.websockets"), self.name)  # type: ignore[arg-type]  # any object will do
         self.logger = self.protocol.logger = adapter
 
+    @property
+    def kind(self) -> int:
+        """Tell which frames it can be sent, as in frames.py."""
+        return kind_of(self.protocol)
+
     def write(self, frame: bytes) -> None:
-        """Put a frame on the wire without waiting; drop a client with too much unread."""
-        if self.protocol.state is OPEN and not self.transport.is_closing():
+        """Put a frame on the wire without waiting, behind what its groups have for it."""
+        self._catch_up()
+        self.put(frame)
+
+    def put(self, frames: bytes) -> None:
+        """Put frames on the wire before all else, without waiting; drop a client with too much unread."""
+        if self._speaks and not self.transport.is_closing():
             if self.transport.get_write_buffer_size() > PENDING_MOST:
                 self.drop(1013, "you read too slowly")
             else:
-                self.transport.write(frame)
+                self.transport.write(frames)
+
+    def send_data(self) -> None:
+        """Let what the library sends, a close too, go behind what the groups have for this wire."""
+        if self.protocol.writes:
+            self._catch_up()
+        super().send_data()
+        self._speaks = self.protocol.state is OPEN
+
+    def _catch_up(self) -> None:
+        for group in self.groups:
+            group.deliver(self)
 
     def drop(self, code: int, reason: str, *, patience: float = PATIENCE) -> None:
         """Close without waiting; cut the line when there is no answer after ``patience`` seconds."""

@@ -1,0 +1,240 @@
+"""One message to many sockets: order, one write for each flush, the window, and who does not read."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.fanout import REST, WINDOW_MOST, Group
+from server.frames import COMPRESS_LEAST, PLAIN, frame_of
+from server.wire import PENDING_MOST, Wire
+from tests.unit.server.harness import SECONDS, Start, handshake, hear, open_socket, say, until
+
+DEFLATE = 12
+
+
+class Clock:
+    """A loop by whose time a group runs, and a test says what time it is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+
+    def time(self) -> float:
+        """Tell the time."""
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., None], *arguments: Any) -> mock.Mock:
+        """Note a call."""
+        call = (self.now + delay, callback, arguments)
+        self.calls.append(call)
+        return mock.Mock(cancel=lambda: self.calls.remove(call) if call in self.calls else None)
+
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> mock.Mock:
+        """Note a call of the next turn."""
+        return self.call_later(0, callback, *arguments)
+
+    def turn(self) -> None:
+        """Run what is due."""
+        due = [call for call in self.calls if call[0] <= self.now]
+        self.calls = [call for call in self.calls if call not in due]
+        for _, callback, arguments in due:
+            callback(*arguments)
+
+    def group(self) -> Group:
+        """Make a group that runs by this clock."""
+        with mock.patch.object(asyncio, "get_running_loop", return_value=self):
+            return Group()
+
+
+class Pretended:
+    """A wire that keeps what is written to it."""
+
+    def __init__(self, kind: int = PLAIN, *, tells: Callable[[], None] = lambda: None) -> None:
+        self.kind = kind
+        self.groups: tuple[Group, ...] = ()
+        self.writes: list[bytes] = []
+        self.tells = tells
+
+    def put(self, frames: bytes) -> None:
+        """Keep a write."""
+        self.tells()
+        self.writes.append(frames)
+
+    def write(self, frame: bytes) -> None:
+        """Write to this one alone, as a wire does it."""
+        for group in self.groups:
+            group.deliver(self.wire)
+        self.put(frame)
+
+    @property
+    def wire(self) -> Wire:
+        """Pass for a wire."""
+        return cast("Wire", self)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "discard", "send", "instead", "write", "flush", "wait"]), st.integers(0, 3)
+    ),
+    max_size=60,
+)
+
+
+@given(steps=STEPS)
+def test_order(steps: list[tuple[str, int]]) -> None:
+    """Whatever happens in whatever order, a socket hears all that was sent while it was in, and its own, in order."""
+    clock = Clock()
+    group = clock.group()
+    wires = [Pretended(PLAIN if number % 2 else DEFLATE) for number in range(4)]
+    inside: set[int] = set()
+    wanted: list[list[bytes]] = [[], [], [], []]
+    for step, (act, number) in enumerate(steps):
+        wire = wires[number]
+        text = f"{step} {act} " + "x" * (COMPRESS_LEAST * (step % 2))
+        if act == "add" and number not in inside:
+            inside.add(number)
+            group.add(wire.wire)
+        elif act == "discard":
+            inside.discard(number)
+            group.discard(wire.wire)
+        elif act in ("send", "instead"):
+            group.send(text, {wire.wire: "own"} if act == "instead" else None)
+            for other in inside:
+                is_own = act == "instead" and other == number
+                wanted[other].append(frame_of("own" if is_own else text, wires[other].kind))
+        elif act == "write":
+            wire.write(b"direct")
+            wanted[number].append(b"direct")
+        elif act == "flush":
+            group.flush()
+        elif act == "wait":
+            clock.now += WINDOW_MOST / 2
+            clock.turn()
+    group.flush()
+    assert [b"".join(wire.writes) for wire in wires] == [b"".join(frames) for frames in wanted]
+
+
+def test_one_write() -> None:
+    """What is sent in one turn goes out at the next, in one write for each socket."""
+    clock = Clock()
+    group = clock.group()
+    wires = [Pretended(), Pretended(DEFLATE), Pretended()]
+    for wire in wires:
+        group.add(wire.wire)
+    texts = ["one", "two" * 100, "three"]
+    for text in texts:
+        group.send(text)
+    assert not any(wire.writes for wire in wires)
+    clock.turn()
+    for wire in wires:
+        assert wire.writes == [b"".join(frame_of(text, wire.kind) for text in texts)]
+    assert wires[0].writes[0] is wires[2].writes[0]
+    assert len(wires[1].writes[0]) < len(wires[0].writes[0])
+
+
+def test_window() -> None:
+    """After a flush a group rests four times as long as that took, 50 ms at most; after that the next goes out at once."""
+    clock = Clock()
+    group = clock.group()
+
+    def take_long() -> None:
+        clock.now += took
+
+    wire = Pretended(tells=take_long)
+    group.add(wire.wire)
+    for took in (0.0, 0.001, 0.01, 5.0):
+        clock.now += 1
+        group.send("first")
+        clock.turn()
+        group.send("in the same turn")
+        clock.turn()
+        group.send("second")
+        wire.writes.clear()
+        rest = min(WINDOW_MOST, REST * took)
+        clock.now += rest * 0.9
+        clock.turn()
+        assert bool(wire.writes) == (took == 0)
+        clock.now += rest * 0.11
+        clock.turn()
+        assert len(wire.writes) == 1 + (took == 0 and len(wire.writes) > 1)
+        clock.turn()
+
+
+def test_pending_is_bounded() -> None:
+    """A group does not keep more than what a socket may have unread: it is flushed before its window ends."""
+    clock = Clock()
+    group = clock.group()
+    wire = Pretended()
+    group.add(wire.wire)
+    group._resting = True
+    for _ in range(64):
+        group.send(b"x" * (PENDING_MOST // 32))
+        assert group._size <= PENDING_MOST
+    assert wire.writes
+
+
+async def test_slow_reader(start: Start) -> None:
+    """Who does not read is dropped with 1013, for no more memory than is allowed; who reads hears everything in order."""
+    here = await start()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await asyncio.to_thread(sock.connect, ("127.0.0.1", here.port))
+    sock.sendall(handshake())
+    await until(lambda: "lobby" in here.backend.hall.rooms)
+    (victim,) = here.backend.live
+    one = await here.connect()
+    hearers = here.backend.hall.rooms["lobby"].hearers
+    count = 0
+    async with asyncio.timeout(SECONDS):
+        while victim.protocol.close_sent is None:
+            assert victim.transport.get_write_buffer_size() <= PENDING_MOST + (1 << 18)
+            for _ in range(4):
+                hearers.send(json.dumps({"type": "usermsg", "n": count, "message": "x" * 60_000}))
+                count += 1
+            assert (await hear(one))["n"] == count - 4
+            for ahead in range(3, 0, -1):
+                assert (await hear(one))["n"] == count - ahead
+    assert victim.protocol.close_sent.code == 1013
+    sock.close()
+
+
+async def test_compressed_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who negotiated compression understand what was compressed once for all of them; the others hear the same."""
+    here = await start()
+    ways: list[dict[str, Any]] = [{"compression": None}, {}, {}, {}]
+    clients = [await here.connect(**way) for way in ways]
+    seen: list[int] = []
+
+    def noted(data: str | bytes, kind: int) -> bytes:
+        seen.append(kind)
+        return frame_of(data, kind)
+
+    monkeypatch.setattr("server.fanout.frame_of", noted)
+    line = {"type": "usermsg", "name": "Ada", "message": "long " * 100, "color": "#7c3aed"}
+    await say(clients[0], **line)
+    for client in clients:
+        assert await hear(client) == line
+    assert sorted(seen) == [PLAIN, DEFLATE]
+
+
+async def test_idle_adds_no_wait(start: Start) -> None:
+    """In an idle room a message does not wait for a window."""
+    here = await start()
+    with await asyncio.to_thread(open_socket, here.port) as sock:
+        hearers = here.backend.hall.rooms["lobby"].hearers
+        waits = []
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+            began = time.perf_counter()
+            hearers.send("x")
+            assert await asyncio.to_thread(sock.recv, 100) == frame_of("x")
+            waits.append(time.perf_counter() - began)
+    assert min(waits) < WINDOW_MOST / 5
