@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from . import session, tls
+from .bus.memory import MemoryBus
 from .chat import Hall
 from .client_address import client_of, neighbourhood_of
 from .frames import COMPRESS_SETTINGS
@@ -89,7 +90,8 @@ class Backend:
         self.certificate = certificate
         self.pages = pages
         self.routes = routes_of(settings.sockets)
-        self.hall = Hall()
+        self.bus = MemoryBus()
+        self.hall = Hall(self.bus)
         self.live: set[Wire] = set()
         self.generations = (
             Generations(settings.status, settings.drain_window, settings.reloads, self.live)
@@ -151,6 +153,7 @@ class Backend:
 
     async def start(self, listening: Sequence[socket.socket]) -> list[Server]:
         """Serve on sockets that listen already."""
+        await self.bus.start()
         if self.generations:
             await self.generations.look()
         servers = [
@@ -214,6 +217,7 @@ class Backend:
                     await server.wait_closed()
         except TimeoutError:
             log.info("left %d connections behind", len(self.live))
+        await self.bus.stop()
         log.info("stopped")
 
     async def send_home(self) -> None:
@@ -308,11 +312,12 @@ class Backend:
         return answer(request, HTTPStatus.NOT_FOUND, "Nothing here.\n")
 
     def _health(self, request: Request) -> Response:
-        health: dict[str, str | int | None] = {
+        health: dict[str, object] = {
             "status": "draining" if self.draining else "ok",
             "connections": self.open,
             "rooms": len(self.hall.rooms),
             "people": sum(len(room.people) for room in self.hall.rooms.values()),
+            "bus": self.bus.state(),
         }
         if self.generations:
             health |= {"generation": self.generations.seen, "older": self.generations.left()}

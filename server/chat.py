@@ -4,30 +4,61 @@ Knows the wire only as something that takes frames; nothing of HTTP, limits on r
 """
 
 import asyncio
+import hashlib
 import itertools
 import time
+from collections.abc import Mapping
 
 import msgspec
 
+from .bus import Bus, Entry, Kept, Rest, Unavailable
 from .fanout import Group
-from .messages import Gone, Person, Presence, Refusal, Said, Welcome, encode
+from .frames import frame_of
+from .messages import (
+    Ack,
+    Gone,
+    Missing,
+    Person,
+    Presence,
+    Refusal,
+    Resume,
+    Resumed,
+    Said,
+    UserMessage,
+    Welcome,
+    encode,
+)
 from .wire import Wire
 
 PRESENCE_PERIOD = 0.25
 PRESENCE_MOST = 50
 PEOPLE_SHOWN = 200
 PEOPLE_MOST = 5000
+RETRY_AFTER = 1.0  # seconds until what could not be kept is worth another attempt
+
+_person = msgspec.json.Decoder(Person)
 
 
 class Member:
-    """A socket in a room; ``person`` is who it joined as, None before that."""
+    """A socket in a room; ``person`` is who it joined as, None before that.
 
-    __slots__ = ("person", "room", "wire")
+    ``client`` is who sends over any number of connections, one after the other; ``resumed``: it wants to know where it is;
+    ``first`` is the id of a line that could not be kept, and has to come before any other.
+    """
+
+    __slots__ = ("client", "first", "person", "resumed", "room", "wire")
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.room: Room
         self.person: Person | None = None
+        self.client = wire.name
+        self.resumed = False
+        self.first: str | None = None
+
+    def key(self, name: str) -> str:
+        """Make a key of a line's id that no other client can make."""
+        return hashlib.sha256(f"{self.client}\n{name}".encode()).hexdigest()[:32]
 
 
 class Room:
@@ -54,6 +85,25 @@ class Room:
         """List a person no longer."""
         del self.people[person.id]
         self._note(person)
+
+    def heard(self, entry: Entry) -> None:
+        """Pass the next line on to all who are here."""
+        self.hearers.send(_line(entry))
+
+    def broke(self, rest: Rest) -> None:
+        """Tell those who keep count that lines are missing."""
+        frame = frame_of(encode(_missing(self.name, rest)).decode())
+        for member in self.members:
+            if member.resumed:
+                member.wire.write(frame)
+
+    def others(self, people: Mapping[str, bytes | None]) -> None:
+        """List those who are here by way of another process, or list them no longer."""
+        for key, data in people.items():
+            if data is not None:
+                self.enlist(_person.decode(data))
+            elif key in self.people:
+                self.unlist(self.people[key])
 
     def close(self) -> None:
         """Forget what has not been told: nobody is here to hear it."""
@@ -95,7 +145,8 @@ class Room:
 class Hall:
     """All rooms that have somebody in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
         self.rooms: dict[str, Room] = {}
 
     def enter(self, member: Member, name: str) -> None:
@@ -103,18 +154,22 @@ class Hall:
         room = self.rooms.get(name)
         if room is None:
             room = self.rooms[name] = Room(name)
+            self.bus.follow(name, room)
         member.room = room
+        member.first = None
         room.members.add(member)
         room.hearers.add(member.wire)
 
     def exit(self, member: Member) -> None:
         """Take a socket out of its room, which goes when it was the last."""
         self.leave(member)
-        member.room.members.discard(member)
-        member.room.hearers.discard(member.wire)
-        if not member.room.members:
-            member.room.close()
-            self.rooms.pop(member.room.name, None)
+        room = member.room
+        room.members.discard(member)
+        room.hearers.discard(member.wire)
+        if not room.members:
+            room.close()
+            del self.rooms[room.name]
+            self.bus.unfollow(room.name)
 
     def join(self, member: Member, name: str, color: str, room: str | None, ref: str | None) -> Welcome:
         """Name a socket, in its room or in another one, and welcome it.
@@ -130,25 +185,101 @@ class Hall:
             self.enter(member, room)
         if member.person is None:
             member.room.listed.add(member.wire)
-        member.person = Person(member.wire.name, name, color)
-        member.room.enlist(member.person)
+        person = Person(member.wire.name, name, color)
+        if member.person != person:
+            member.person = person
+            self.bus.enlist(member.room.name, [(person.id, encode(person))])
+        member.room.enlist(person)
         people = member.room.people
         shown = list(itertools.islice(people.values(), PEOPLE_SHOWN))
-        return Welcome(member.person.id, member.room.name, name, color, len(people), shown)
+        return Welcome(person.id, member.room.name, name, color, len(people), shown)
 
     def leave(self, member: Member) -> None:
         """List a socket's person no longer; it still hears what is said."""
         if member.person is not None:
             member.room.unlist(member.person)
             member.room.listed.discard(member.wire)
+            self.bus.unlist(member.room.name, member.person.id)
             member.person = None
 
-    def say(self, member: Member, said: Said, ref: str | None = None) -> None:
-        """Send a line to all in the room; one who joined signs it, and finds the ref in its own copy."""
-        instead = None
+    async def say(self, member: Member, said: Said, request: UserMessage) -> Ack | None:
+        """Keep a line and send it to all in the room; one who joined signs it. A line with an id or a ref is acknowledged.
+
+        Raises:
+            Refusal: try-again.
+        """
+        if request.id is not None:
+            said.id = request.id
+        kept = await self.publish(member, said, request.id, request.ref)
+        if request.id is None and request.ref is None:
+            return None
+        ack = Ack(kept.epoch, kept.offset)
+        if request.id is not None:
+            ack.id = request.id
+        if request.ref is not None:
+            ack.ref = request.ref
+        if kept.again:
+            ack.again = True
+        return ack
+
+    async def publish(self, member: Member, said: Said, name: str | None, ref: str | None) -> Kept:
+        """Keep a message that may have an id, and send it to all in the room.
+
+        Raises:
+            Refusal: try-again; and for all other ids until that one has come again, so that the order stays.
+        """
+        if member.first not in (None, name) and name is not None:
+            raise Refusal("try-again", "Send the line again that was refused first.", ref, RETRY_AFTER)
         if member.person is not None:
             said.from_ = member.person.id
             said.time = int(time.time() * 1000)
-            if ref is not None:
-                instead = {member.wire: encode(msgspec.structs.replace(said, ref=ref)).decode()}
-        member.room.hearers.send(encode(said).decode(), instead)
+        try:
+            kept = await self.bus.publish(
+                member.room.name, encode(said), None if name is None else member.key(name)
+            )
+        except Unavailable as fault:
+            member.first = member.first or name
+            raise Refusal("try-again", str(fault), ref, RETRY_AFTER) from None
+        member.first = None
+        return kept
+
+    async def resume(self, member: Member, request: Resume) -> None:
+        """Send a socket what came after its position, or say what is missing of it, ahead of all that comes from now on.
+
+        Raises:
+            Refusal: try-again.
+        """
+        if request.client is not None:
+            member.client = request.client
+        room, member.first = member.room, None
+        try:
+            history = await self.bus.history(room.name, request.epoch, request.offset or 0)
+        except Unavailable as fault:
+            raise Refusal("try-again", str(fault), request.ref, RETRY_AFTER) from None
+        member.resumed = True
+        if request.epoch is None or request.offset is None:
+            rest = Rest(history.epoch, history.offset, [])
+        else:
+            rest = history.since(request.epoch, request.offset)
+        answer: Resumed | Missing = (
+            _missing(room.name, rest)
+            if rest.gap
+            else Resumed(room.name, rest.epoch, rest.offset, len(rest.entries))
+        )
+        if request.ref is not None:
+            answer.ref = request.ref
+        # Plain: compressing them anew for everyone who comes back would hold up the others.
+        frames = [frame_of(encode(answer).decode()), *map(frame_of, map(_line, rest.entries))]
+        member.wire.write(b"".join(frames))
+
+
+def _line(entry: Entry) -> str:
+    """Write an entry's offset behind its other fields."""
+    return f'{entry.data[:-1].decode()},"offset":{entry.offset}}}'
+
+
+def _missing(room: str, rest: Rest) -> Missing:
+    missing = Missing(room, rest.epoch, rest.offset, len(rest.entries), rest.gap or "trimmed")
+    if rest.lost is not None:
+        missing.lost = rest.lost
+    return missing

@@ -6,13 +6,14 @@ Knows nothing of rooms or of connections.
 import re
 import unicodedata
 import zlib
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 FRAME_MOST = 65_536
 REF_MOST = 64
+CLIENT = re.compile(r"[\w-]{16,64}", re.ASCII)
 ROOM_MOST = 64
 COLOR = re.compile(r"#?[0-9A-Za-z]{1,31}")
 # Marks that turn the direction of all the text behind them: https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters
@@ -39,10 +40,13 @@ LIMITS = Limits()
 class Refusal(Exception):  # noqa: N818  # an answer to the client, not an error of ours
     """A message that is not served: a code of PROTOCOL.md, a sentence for people, the client's ref."""
 
-    def __init__(self, code: str, sentence: str, ref: str | None = None) -> None:
+    def __init__(
+        self, code: str, sentence: str, ref: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(sentence)
         self.code = code
         self.ref = ref
+        self.retry_after = retry_after
 
 
 class Join(msgspec.Struct, tag_field="type", tag="join"):
@@ -61,6 +65,16 @@ class UserMessage(msgspec.Struct, tag_field="type", tag="usermsg"):
     name: str | None = None
     color: str | None = None
     ref: str | None = None
+    id: str | None = None
+
+
+class Resume(msgspec.Struct, tag_field="type", tag="resume"):
+    """Say who this client is, and where in the room it was; without a position, ask for it."""
+
+    client: str | None = None
+    epoch: str | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    ref: str | None = None
 
 
 class Leave(msgspec.Struct, tag_field="type", tag="leave"):
@@ -75,7 +89,7 @@ class Ping(msgspec.Struct, tag_field="type", tag="ping"):
     ref: str | None = None
 
 
-Inbound = Join | UserMessage | Leave | Ping
+Inbound = Join | UserMessage | Resume | Leave | Ping
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -106,13 +120,45 @@ class Welcome(msgspec.Struct, tag_field="type", tag="welcome"):
 
 
 class Said(msgspec.Struct, tag_field="type", tag="usermsg", rename={"from_": "from"}):
-    """A line of chat as everyone in the room receives it."""
+    """A line of chat as everyone in the room receives it, but for its offset, which it has once it is kept."""
 
     name: str
     message: str
     color: str
     from_: str | UnsetType = UNSET
     time: int | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+
+
+class Ack(msgspec.Struct, tag_field="type", tag="ack"):
+    """A line is kept: where; ``again``: it was there already."""
+
+    epoch: str
+    offset: int
+    id: str | UnsetType = UNSET
+    ref: str | UnsetType = UNSET
+    again: bool | UnsetType = UNSET
+
+
+class Resumed(msgspec.Struct, tag_field="type", tag="resumed"):
+    """The answer to a resume: the lines after ``offset`` follow, ``count`` of them at once."""
+
+    room: str
+    epoch: str
+    offset: int
+    count: int
+    ref: str | UnsetType = UNSET
+
+
+class Missing(msgspec.Struct, tag_field="type", tag="gap"):
+    """Lines are missing, ``lost`` of them where that is known; it goes on after ``offset``, with ``count`` lines at once."""
+
+    room: str
+    epoch: str
+    offset: int
+    count: int
+    reason: str
+    lost: int | UnsetType = UNSET
     ref: str | UnsetType = UNSET
 
 
@@ -139,6 +185,7 @@ class ErrorMessage(msgspec.Struct, tag_field="type", tag="error"):
     message: str
     retry_after: float | UnsetType = UNSET
     ref: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
 
 
 class _Head(msgspec.Struct):
@@ -167,7 +214,18 @@ def decode(text: str) -> Inbound:
         raise Refusal("bad-json", "This is not JSON.") from None
     if message.ref is not None and len(message.ref) > REF_MOST:
         raise Refusal("bad-field", f"A ref has at most {REF_MOST} characters.")
+    if isinstance(message, UserMessage) and message.id is not None and not 1 <= len(message.id) <= REF_MOST:
+        raise Refusal("bad-field", f"An id has 1 to {REF_MOST} characters.", message.ref)
+    if isinstance(message, Resume):
+        _check_resume(message)
     return message
+
+
+def _check_resume(message: Resume) -> None:
+    if message.client is not None and not CLIENT.fullmatch(message.client):
+        raise Refusal("bad-field", "A client has 16 to 64 letters, digits, - and _.", message.ref)
+    if (message.epoch is None) != (message.offset is None):
+        raise Refusal("bad-field", "A position has an epoch and an offset.", message.ref)
 
 
 def _misfit(text: str, fault: str) -> Refusal:
@@ -176,8 +234,8 @@ def _misfit(text: str, fault: str) -> Refusal:
     except (msgspec.DecodeError, RecursionError):
         return Refusal("bad-json", "Expected one JSON object.")
     ref = head.ref if isinstance(head.ref, str) and len(head.ref) <= REF_MOST else None
-    if head.type not in ("join", "usermsg", "leave", "ping"):
-        return Refusal("unknown-type", "Unknown type; expected join, usermsg, leave or ping.", ref)
+    if head.type not in ("join", "usermsg", "resume", "leave", "ping"):
+        return Refusal("unknown-type", "Unknown type; expected join, usermsg, resume, leave or ping.", ref)
     return Refusal("bad-field", f"{fault}.", ref)
 
 

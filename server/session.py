@@ -20,6 +20,7 @@ from .messages import (
     Ping,
     Pong,
     Refusal,
+    Resume,
     Said,
     UserMessage,
     checked_color,
@@ -90,15 +91,12 @@ async def chat(wire: Wire, hall: Hall, room: str) -> None:
             if refused > REFUSED_MOST:
                 wire.drop(1008, "too many messages")
                 return
+            message = None
             try:
-                answer = _serve(hall, member, _read(frame, wait))
+                message = _read(frame, wait)
+                answer = await _serve(hall, member, message)
             except Refusal as refusal:
-                error = ErrorMessage(refusal.code, str(refusal))
-                if wait:
-                    error.retry_after = math.ceil(wait * 10) / 10
-                if refusal.ref is not None:
-                    error.ref = refusal.ref
-                answer = encode(error)
+                answer = _error(refusal, message)
             if answer is not None:
                 await wire.send(answer, text=True)
     except ConnectionClosed:
@@ -114,13 +112,25 @@ def _read(frame: str | bytes, wait: float) -> Inbound:
         Refusal: rate-limited, not-text, bad-json, unknown-type or bad-field.
     """
     if wait:
-        raise Refusal("rate-limited", "Too many messages; wait a moment.")
+        after = math.ceil(wait * 10) / 10
+        raise Refusal("rate-limited", "Too many messages; wait a moment.", retry_after=after)
     if isinstance(frame, bytes):
         raise Refusal("not-text", "Send text frames; the chat has no binary ones.")
     return decode(frame)
 
 
-def _serve(hall: Hall, member: Member, message: Inbound) -> bytes | None:
+def _error(refusal: Refusal, message: Inbound | None) -> bytes:
+    error = ErrorMessage(refusal.code, str(refusal))
+    if refusal.retry_after is not None:
+        error.retry_after = refusal.retry_after
+    if refusal.ref is not None:
+        error.ref = refusal.ref
+    if isinstance(message, UserMessage) and message.id is not None:
+        error.id = message.id
+    return encode(error)
+
+
+async def _serve(hall: Hall, member: Member, message: Inbound) -> bytes | None:
     """Do what a message asks for and return the answer, where there is one.
 
     Raises:
@@ -130,12 +140,15 @@ def _serve(hall: Hall, member: Member, message: Inbound) -> bytes | None:
         case UserMessage():
             name, color = _signature(member.person, message)
             said = Said(name, checked_message(message.message, message.ref), color)
-            hall.say(member, said, message.ref)
+            ack = await hall.say(member, said, message)
+            return None if ack is None else encode(ack)
         case Join(ref=ref):
             name = checked_name(message.name, ref)
             color = checked_color(message.color, name, ref)
             room = None if message.room is None else checked_room(message.room, ref)
             return encode(hall.join(member, name, color, room, ref))
+        case Resume():
+            await hall.resume(member, message)
         case Leave():
             hall.leave(member)
         case Ping():

@@ -7,8 +7,9 @@
  */
 
 /** @typedef {{id: string, name: string, color: string}} Person */
-/** @typedef {{name: string, message: string, color: string, from?: string, time?: number, ref?: string}} Line */
-/** @typedef {{ref: string, text: string, item: HTMLElement, state: "waiting"|"sending"|"failed"}} Outgoing */
+/** @typedef {{name: string, message: string, color: string, from?: string, time?: number, id?: string, offset?: number}} Line */
+/** @typedef {{id: string, text: string, item: HTMLElement, state: "waiting"|"sending"|"failed", kept?: boolean}} Outgoing */
+/** @typedef {{epoch: string, offset: number}} Position */
 /** @typedef {{came: string[], went: string[], more: number}} Digest */
 
 const SECOND = 1000;
@@ -219,14 +220,61 @@ function remark(text) {
   return item;
 }
 
-/** Show a line from the room, or settle our own with it. @param {Line} line */
+/** Show a line from the room, or settle our own with it; each once. @param {Line} line */
 function receive(line) {
-  const entry = line.ref && outbox.find(({ ref }) => ref === line.ref);
-  if (entry) return settle(entry, line);
-  const own = line.from !== undefined && line.from === me;
-  if (!own) unseen += 1;
-  place(messageItem(line, own));
-  showUnseen();
+  if (line.offset !== undefined && !follows(line.offset)) return;
+  const entry = line.id && outbox.find(({ id }) => id === line.id);
+  if (entry) settle(entry, line);
+  else if (!line.id || !settled.delete(line.id)) {
+    const own = line.from !== undefined && mine.has(line.from);
+    if (!own) unseen += 1;
+    place(messageItem(line, own));
+    showUnseen();
+    restoring.shown += 1;
+  }
+  if (restoring.left) restored(restoring.left - 1);
+}
+
+// ---------------------------------------------------------------- where in the room we are
+
+let position = /** @type {Position|null} */ (null); // of the last line that was shown
+let resuming = true; // asked where we are, and not answered
+let restoring = { left: 0, shown: 0, words: "" };
+
+/** Take a step; a line that comes before the answer to a resume comes again behind it. @param {number} offset */
+function follows(offset) {
+  if (!position) return true;
+  if (resuming || offset <= position.offset) return false;
+  position.offset = offset;
+  return true;
+}
+
+/** Say where we were: what came since is sent again. */
+function resume() {
+  resuming = true;
+  if (socket?.readyState === WebSocket.OPEN) transmit({ type: "resume", ref: "here", client, ...position }, "resume");
+}
+
+/** Go on from a position: lines that were missed follow, and some may be missing. @param {Position & {type: string, count: number, lost?: number}} answer */
+function resumed({ type, epoch, offset, count, lost }) {
+  position = { epoch, offset };
+  resuming = false;
+  const missing = lost === 1 ? "1 message is missing" : lost ? `${lost} messages are missing` : "some messages may be missing";
+  restoring = { left: 0, shown: 0, words: type === "gap" ? missing : "" };
+  // What is kept and will not come again in its place stands where it is.
+  if (type === "gap") for (const entry of outbox.filter(({ kept }) => kept)) settle(entry, {});
+  restored(count);
+}
+
+/** Count what is still to come of the lines that were missed, and tell of them when all are here. @param {number} left */
+function restored(left) {
+  restoring.left = left;
+  if (left) return;
+  const { shown, words } = restoring;
+  const again = shown === 1 ? "1 missed message restored" : shown ? `${shown} missed messages restored` : "";
+  const text = [again, words].filter(Boolean).join(", ");
+  if (text) remark(text[0].toUpperCase() + text.slice(1));
+  pump();
 }
 
 // ---------------------------------------------------------------- what is to be sent
@@ -235,12 +283,16 @@ let outbox = /** @type {Outgoing[]} */ ([]);
 let limits = { message: 2000, burst: 20, per_second: 5 };
 let bucket = { tokens: 0, time: 0 };
 let pumping = 0;
-let serial = 0;
+let held = false; // the server could keep nothing when it was last asked
+const settled = /** @type {Set<string>} */ (new Set()); // our own that were kept before, and may still come
 
-/** Queue a text, show it, and send it as soon as that is allowed. @param {string} text */
-function submit(text) {
+/** Make up a name that nobody else has; randomUUID needs a page over TLS. */
+const token = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** Queue a text, show it, and send it as soon as that is allowed; the same id twice is one message. @param {string} text @param {string} id */
+function submit(text, id = token()) {
   const item = messageItem({ ...you, message: text }, true);
-  const entry = /** @type {Outgoing} */ ({ ref: `${Date.now().toString(36)}.${(serial += 1)}`, text, item, state: "waiting" });
+  const entry = /** @type {Outgoing} */ ({ id, text, item, state: "waiting" });
   atEnd = true;
   place(item, null);
   outbox.push(entry);
@@ -251,14 +303,14 @@ function submit(text) {
 /** Send what waits, in order, no faster than the server allows. */
 function pump() {
   clearTimeout(pumping);
-  for (const entry of joined ? outbox.filter(({ state }) => state === "waiting") : []) {
+  for (const entry of joined && !resuming && !restoring.left ? outbox.filter(({ state }) => state === "waiting") : []) {
     const wait = spend();
     if (wait) {
-      notice("That was quick. The rest goes out in a moment.");
+      notice(held ? "Messages cannot be kept at the moment. They go out as soon as they can." : "That was quick. The rest goes out in a moment.");
       pumping = setTimeout(pump, wait * SECOND);
       return;
     }
-    transmit({ type: "usermsg", message: entry.text, ref: entry.ref }, entry);
+    transmit({ type: "usermsg", message: entry.text, id: entry.id }, entry);
     mark(entry, "sending");
   }
 }
@@ -282,13 +334,13 @@ function mark(entry, state, reason) {
     line.append(make("button", { type: "button", textContent: "Try again", onclick: () => (forget(entry), submit(entry.text)) }));
     line.append(make("button", { type: "button", textContent: "Delete", onclick: () => forget(entry) }));
   }
-  keep("sessionStorage", `outbox.${room}`, outbox.map(({ text }) => text));
+  keep("sessionStorage", `outbox.${room}`, outbox.map(({ id, text }) => ({ id, text })));
 }
 
 /** Take a message out of the queue. @param {Outgoing} entry */
 function drop(entry) {
   outbox = outbox.filter((other) => other !== entry);
-  keep("sessionStorage", `outbox.${room}`, outbox.map(({ text }) => text));
+  keep("sessionStorage", `outbox.${room}`, outbox.map(({ id, text }) => ({ id, text })));
 }
 
 /** Remove a message that was not sent. @param {Outgoing} entry */
@@ -298,7 +350,18 @@ function forget(entry) {
   input.focus();
 }
 
-/** Turn a message of our own into a sent one: everybody has it now. @param {Outgoing} entry @param {Line} line */
+/** Note that a message of our own is kept; its copy settles it, unless that came before. @param {{id?: string, again?: boolean}} ack */
+function acknowledged({ id, again }) {
+  held = false;
+  const entry = outbox.find((other) => other.id === id);
+  if (!entry) return;
+  entry.kept = true;
+  if (!again) return;
+  settled.add(entry.id);
+  settle(entry, {});
+}
+
+/** Turn a message of our own into a sent one: everybody has it now. @param {Outgoing} entry @param {{time?: number}} line */
 function settle(entry, line) {
   const first = pending();
   drop(entry);
@@ -308,9 +371,16 @@ function settle(entry, line) {
   if (first !== entry.item) place(entry.item); // it overtook one that has to wait
 }
 
-/** Deal with an error. @param {{code: string, message: string, retry_after?: number}} error @param {Outgoing|null} [entry] what caused it */
+/** Deal with an error. @param {{code: string, message: string, retry_after?: number}} error @param {Sent} [entry] what caused it */
 function failed({ code, message, retry_after = 1 }, entry) {
-  const wait = code === "rate-limited";
+  const wait = code === "rate-limited" || code === "try-again";
+  if (entry === "resume") {
+    if (!wait) position = null; // it is no position; we go on from where the room is
+    clearTimeout(timers.resume);
+    timers.resume = setTimeout(resume, retry_after * SECOND);
+    return;
+  }
+  held = code === "try-again";
   if (entry) mark(entry, wait ? "waiting" : "failed", message);
   if (!wait && !entry) notice(message);
   if (!joined && socket) lost(socket, 1013); // the join itself was refused: the room is full
@@ -324,6 +394,7 @@ function failed({ code, message, retry_after = 1 }, entry) {
 const NOBODY = /** @type {Digest} */ ({ came: [], went: [], more: 0 });
 let people = /** @type {Map<string, Person>} */ (new Map());
 let me = "";
+const mine = /** @type {Set<string>} */ (new Set()); // every id that we have had
 let listing = 0;
 let digest = NOBODY;
 let digesting = 0;
@@ -336,7 +407,7 @@ function welcomed(welcome) {
   if (!joined) {
     joined = true;
     limits = { ...limits, ...welcome.limits };
-    bucket = { tokens: limits.burst - 2, time: performance.now() }; // the join and the first ping have had theirs
+    bucket = { tokens: limits.burst - 3, time: performance.now() }; // the resume, the join and the first ping have had theirs
     // Ids change with every connection, names hardly: after a restart only a real difference is news.
     const others = [...people.values()].filter(({ id }) => id !== welcome.id);
     if (known.size) tell(others, [...known.values()].filter(({ id }) => id !== me), 0);
@@ -345,6 +416,7 @@ function welcomed(welcome) {
     pump();
   }
   me = welcome.id;
+  mine.add(me);
   list(welcome.count);
 }
 
@@ -399,8 +471,9 @@ const address = socketAddress(declared, location.href, room);
 let socket = /** @type {WebSocket|null} */ (null);
 let joined = false;
 let attempt = 0;
-let flight = /** @type {(Outgoing|null)[]} */ ([]); // what was sent and not answered, null for what is no message of ours
-const timers = { stable: 0, ping: 0, patience: 0, retry: 0, countdown: 0 };
+/** @typedef {Outgoing|"resume"|null} Sent null for what is no message of ours */
+let flight = /** @type {Sent[]} */ ([]); // what was sent and not answered
+const timers = { stable: 0, ping: 0, patience: 0, retry: 0, countdown: 0, resume: 0 };
 
 /** Show the connection's state; words are announced, so they change only with the news. @param {string} state @param {string} [words] */
 function say(state, words) {
@@ -419,6 +492,7 @@ function connect() {
   flight = [];
   timers.patience = setTimeout(() => lost(fresh, 1006), HANDSHAKE);
   fresh.onopen = () => {
+    resume();
     transmit({ type: "join", ...you });
     timers.stable = setTimeout(() => (attempt = 0), BACKOFF.stable * SECOND);
     timers.ping = setInterval(probe, PING_EVERY);
@@ -433,7 +507,7 @@ function stopTimers() {
   for (const timer of Object.values(timers)) clearTimeout(timer);
 }
 
-/** Send a message on the connection. @param {object} message @param {Outgoing|null} [entry] whose fate the answer decides */
+/** Send a message on the connection. @param {object} message @param {Sent} [entry] whose fate the answer decides */
 function transmit(message, entry = null) {
   flight.push(entry);
   socket?.send(JSON.stringify(message));
@@ -454,9 +528,9 @@ function hear(from, message) {
   if (from !== socket) return;
   clearTimeout(timers.patience);
   // Whatever we send has one answer, in order: so an error needs no ref, and one about a frame that came too early has none.
-  const answers = message.type !== "presence" && (message.type !== "usermsg" || message.ref !== undefined);
-  const entry = answers ? flight.shift() : null;
-  const concerns = { usermsg: receive, welcome: welcomed, presence, error: failed };
+  const told = message.type === "presence" || message.type === "usermsg" || (message.type === "gap" && message.ref === undefined);
+  const entry = told ? null : flight.shift();
+  const concerns = { usermsg: receive, welcome: welcomed, presence, error: failed, ack: acknowledged, resumed, gap: resumed };
   if (Object.hasOwn(concerns, message.type)) concerns[/** @type {keyof typeof concerns} */ (message.type)](message, entry);
 }
 
@@ -465,9 +539,12 @@ function lost(ended, code, reason) {
   if (ended !== socket) return; // it was given up before the browser noticed
   socket = null;
   joined = false;
+  resuming = true;
+  restoring.left = 0; // what was not shown is asked for again
+  held = false;
   stopTimers();
   ended.close();
-  // What was not confirmed goes out again: a line that comes twice is better than one that is lost.
+  // What was not confirmed goes out again, under the same id: if it was kept, that is noticed.
   for (const entry of outbox) if (entry.state !== "failed") mark(entry, "waiting");
   const delay = delayFor(code, attempt);
   attempt += 1;
@@ -491,6 +568,8 @@ function wake() {
 // ---------------------------------------------------------------- the person
 
 const you = { ...someone(), ...recall("localStorage", "you") };
+const client = recall("sessionStorage", "client") ?? token();
+keep("sessionStorage", "client", client);
 
 /** Take name and colour from the form, keep them and tell the room. */
 function rename() {
@@ -570,5 +649,5 @@ document.addEventListener("visibilitychange", () => (showUnseen(), wake()));
 for (const sign of ["online", "offline", "pageshow"]) window.addEventListener(sign, wake);
 if (matchMedia("(pointer: fine)").matches) input.focus(); // on a phone it would open the keyboard
 
-for (const text of [recall("sessionStorage", `outbox.${room}`) ?? []].flat()) submit(String(text));
+for (const { id, text } of [recall("sessionStorage", `outbox.${room}`) ?? []].flat()) submit(String(text), id);
 connect();

@@ -90,7 +90,7 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def say(client: ClientConnection, **message: Any) -> None:
+async def say(client: ClientConnection, /, **message: Any) -> None:
     """Send one message."""
     await client.send(json.dumps(message))
 

@@ -18,15 +18,16 @@ from tests.unit.server.harness import SECONDS, Start, hear, say, until
 from tests.waiting import SECOND
 
 LINE = {"type": "usermsg", "name": "Ada", "message": "Hello <b>", "color": "#7c3aed"}
+HEARD = {**LINE, "offset": ANY}
 
 
 @pytest.mark.parametrize("path", ["/", "/ws/", "/ws/chat"])
 async def test_simplest_client(start: Start, path: str) -> None:
-    """A line from a socket that never joined goes to all in the room, the sender too, as it came."""
+    """A line from a socket that never joined goes to all in the room, the sender too, as it came, with its offset."""
     here = await start()
     one, two = await here.connect(path), await here.connect("/ws/chat?room=lobby")
     await say(one, **LINE)
-    assert [await hear(one), await hear(two)] == [LINE, LINE]
+    assert [await hear(one), await hear(two)] == [{**LINE, "offset": 1}] * 2
 
 
 async def test_missing_color(start: Start) -> None:
@@ -64,7 +65,7 @@ async def test_join(start: Start) -> None:
 
 
 async def test_signed_line(start: Start) -> None:
-    """Who joined signs with the joined name, whatever the line says; the ref is in the sender's copy only."""
+    """Who joined signs with the joined name, whatever the line says; the ref is in the answer only."""
     here = await start()
     ada, bob = await here.joined("Ada", color="#111111"), await here.joined("Bob")
     await say(ada, type="usermsg", message="x", name="Eve", color="#eeeeee", ref="r1")
@@ -76,12 +77,15 @@ async def test_signed_line(start: Start) -> None:
         "color": "#111111",
         "from": ANY,
         "time": ANY,
+        "offset": 1,
     }
     assert heard == expected
     assert abs(heard["time"] / 1000 - time.time()) < 60
-    assert await hear(ada, "usermsg") == {**heard, "ref": "r1"}
+    assert await hear(ada, "usermsg") == heard
+    assert await hear(ada) == {"type": "ack", "epoch": ANY, "offset": 1, "ref": "r1"}
     await say(ada, type="usermsg", message="y")
-    assert "ref" not in await hear(ada, "usermsg")
+    await say(ada, type="ping")
+    assert [(await hear(ada))["type"] for _ in range(2)] == ["usermsg", "pong"]
 
 
 async def test_rename(start: Start) -> None:
@@ -238,7 +242,7 @@ async def test_refused(start: Start, frame: str | bytes, code: str) -> None:
     assert (error["type"], error["code"]) == ("error", code)
     assert error["message"].endswith(".")
     await say(one, **LINE)
-    assert await hear(two) == LINE
+    assert await hear(two) == HEARD
 
 
 async def test_longest_line(start: Start) -> None:
@@ -304,7 +308,7 @@ async def test_flood(start: Start, caplog: pytest.LogCaptureFixture, monkeypatch
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "too many messages")
     assert codes["rate-limited"] >= 100
     await say(two, **LINE)
-    assert await hear(two) == LINE
+    assert await hear(two) == HEARD
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

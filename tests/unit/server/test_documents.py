@@ -14,6 +14,8 @@ PROTOCOL = (ROOT / "server" / "PROTOCOL.md").read_text(encoding="utf-8")
 README = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^([→←]) (\{.*?\})\n(?=[→←`])", PROTOCOL, re.MULTILINE | re.DOTALL)
 
+SENT = ("welcome", "usermsg", "presence", "pong", "error", "ack", "resumed", "gap")
+
 
 @pytest.mark.parametrize(("side", "text"), EXAMPLES, ids=str)
 def test_example(side: str, text: str) -> None:
@@ -21,7 +23,7 @@ def test_example(side: str, text: str) -> None:
     if side == "→":
         decode(text)
     else:
-        assert json.loads(text)["type"] in ("welcome", "usermsg", "presence", "pong", "error")
+        assert json.loads(text)["type"] in SENT
 
 
 def test_codes() -> None:

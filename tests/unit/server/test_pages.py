@@ -134,7 +134,8 @@ async def test_health(start: Start) -> None:
     await here.connect("/ws/echo")
     status, headers, body = await here.get("/healthz")
     assert (status, headers["cache-control"]) == (200, "no-store")
-    assert json.loads(body) == {"status": "ok", "connections": 2, "rooms": 1, "people": 1}
+    bus = {"kind": "memory", "state": "up", "bytes": 0}
+    assert json.loads(body) == {"status": "ok", "connections": 2, "rooms": 1, "people": 1, "bus": bus}
 
 
 async def test_http_1_0(start: Start) -> None:
