@@ -21,6 +21,7 @@ from typing import Self
 
 from .error_log import Line, parse
 from .errors import HttpdError
+from .limits import MALLOC
 from .target import MPMS, Layout, Mpm, Target
 
 _NAMES = ("apache2", "httpd")
@@ -142,10 +143,12 @@ class Httpd:
     Args:
         directory: its ServerRoot, which holds httpd.conf, logs/, run/ and empty/; made where missing.
         binary: the Apache to run; default: the one found.
+        malloc: its GLIBC_TUNABLES, where the environment has none.
     """
 
-    def __init__(self, directory: Path, binary: Path | None = None) -> None:
+    def __init__(self, directory: Path, binary: Path | None = None, malloc: str = MALLOC) -> None:
         self.directory = directory
+        self._environment = {"GLIBC_TUNABLES": malloc, **os.environ}
         self.binary = binary or find()
         self.config = directory / "httpd.conf"
         self.log = directory / "logs" / "error.log"
@@ -193,6 +196,7 @@ class Httpd:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
+                    env=self._environment,
                     start_new_session=True,
                     preexec_fn=die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
                 )

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 
-from apache import httpd
+from apache import httpd, limits
 from apache.errors import ApacheError
 from apache.target import Target
 from bench.errors import BenchFault, MissingFault
@@ -18,9 +18,11 @@ class Apache(Stack):
     files_each = 0.1  # a child holds 250 sockets at most
     threads_each = 1.2
 
+    malloc = limits.MALLOC
+
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._httpd = httpd.Httpd(place.directory)
+        self._httpd = httpd.Httpd(place.directory, malloc=self.malloc)
 
     @abstractmethod
     def files(self) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ class STACK(Apache):
     name = "apache-debian"
     rank = 2
     title = "Apache as Debian ships it"
+    malloc = ""
 
     @classmethod
     def version(cls) -> str:

@@ -108,7 +108,8 @@ LINES = [
     Line(UPGRADES, asked, 200, 403),
     Line('''Require expr "%{REQUEST_METHOD} == 'GET'"''', shaken(method="POST"), 403, 101),
     Line(
-        r'''Require expr "%{HTTP:Connection} =~ m#^(keep-alive\s*,\s*)?upgrade$#i"''',
+        "Require expr \"tolower(%{HTTP:Connection}) in { 'upgrade', 'keep-alive, upgrade', 'keep-alive,upgrade', "
+        "'keep-alive , upgrade', 'keep-alive ,upgrade' }\"",
         shaken(connection="Upgrade, X-Auth"),
         403,
         101,

@@ -1,11 +1,13 @@
 """From versions and modes to ciphers, modules and the backend's environment."""
 
+import re
+
 import pytest
 
 from apache import modules, tls
 from apache.description import parse
 from apache.errors import TargetError
-from apache.render import backend_environment
+from apache.render import backend_environment, render
 from apache.target import Target
 from apache.versions import at_least, require_floor
 
@@ -32,6 +34,18 @@ def test_floor() -> None:
     require_floor("2.4.47")
     with pytest.raises(TargetError, match="apt-get install --only-upgrade apache2-bin"):
         require_floor("2.4.46")
+
+
+@pytest.mark.parametrize("origins", ["same", "any", "[https://a.example]"])
+@pytest.mark.parametrize("mode", ["local-ca", "none"])
+def test_no_pattern_on_the_way_to_a_tunnel(origins: str, mode: str) -> None:
+    """Between a handshake and its tunnel nothing is matched by a pattern, whose memory a thread would keep: 20 KiB a socket."""
+    text = f"tls: {{mode: {mode}}}\nwebsockets: [{{origins: {origins}}}]\n"
+    site = parse(text, "wsfront.yaml", server_name="chat.example.org")
+    vhost = render([site], Target())["etc/apache2/sites-available/wsfront-chat.example.org.conf"]
+    tunnel = vhost.partition('<Location "/ws')[2].partition("</Location>")[0]
+    assert "Require expr" in tunnel
+    assert not re.search(r"=~|!~|Match|Rewrite|SetEnvIf", tunnel)
 
 
 def test_profiles_are_cut_to_the_versions() -> None:
