@@ -56,7 +56,25 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="stop when the process that started this one is gone (Linux)",
     )
+    made.add_argument(
+        "--exit-when-idle",
+        metavar="SECONDS",
+        help="stop when nobody has been connected for so long; for sockets that systemd holds",
+    )
+    made.add_argument(
+        "--process-limits",
+        metavar="LIMITS",
+        help="of each connection's process: memory=MIB,cpu=SECONDS,files=N,processes=N; 0 is none"
+        " (default: memory=512,cpu=600,files=64,processes=4096)",
+    )
     made.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    made.add_argument(
+        "--exec",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="PROGRAM",
+        help="run this program, with all arguments that follow, for each connection: a line is a message",
+    )
     return made
 
 
@@ -65,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         from_file = read_env_file(options.env_file) if options.env_file else {}
-        settings = load({**os.environ, **from_file}, listen=options.listen)
+        told = {
+            "WSFRONT_EXIT_WHEN_IDLE": options.exit_when_idle,
+            "WSFRONT_PROCESS_LIMITS": options.process_limits,
+        }
+        given = {key: value for key, value in told.items() if value is not None}
+        settings = load({**os.environ, **from_file, **given}, listen=options.listen, program=options.exec)
         user = _user(options.user)
         # Before we become that user, who may not be allowed to read the key.
         certificate = (
@@ -94,9 +117,14 @@ def _serve(
     settings: Settings, certificate: Certificate | None, user: pwd.struct_passwd | None, parent: int | None
 ) -> int:
     _raise_file_limit(settings.connections)
-    files = pages.load(chat_path(settings.sockets[0].public_path))
+    # A program speaks a language of its own, which our page does not know.
+    files = {} if settings.program else pages.load(chat_path(settings.sockets[0].public_path))
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it would end us; until we serve there is nobody to close
     inherited = take_sockets(os.environ)
+    if settings.exit_when_idle and not inherited:
+        raise ListenError(
+            "--exit-when-idle: nobody would start it again; leave it out, or let systemd hold the sockets (Accept=no)"
+        )
     manager = Manager(os.environ)
     listening = []
     try:

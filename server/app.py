@@ -10,10 +10,10 @@ import logging
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 from websockets.asyncio.server import Server, ServerConnection
@@ -22,7 +22,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from . import session, tls
+from . import cgi, program, session, tls
 from .bus.memory import MemoryBus
 from .chat import Hall
 from .client_address import client_of, neighbourhood_of
@@ -33,10 +33,11 @@ from .messages import FRAME_MOST, Refusal, checked_room
 from .origins import passes
 from .pages import Page, answer
 from .pages import serve as serve_page
-from .routes import routes_of
+from .routes import Route, program_route, routes_of
 from .settings import Settings, Socket
 from .systemd import Manager
 from .wire import RESTART, Wire
+from .workers.processes import Processes
 
 log = logging.getLogger("server")
 
@@ -89,7 +90,9 @@ class Backend:
         self.settings = settings
         self.certificate = certificate
         self.pages = pages
-        self.routes = routes_of(settings.sockets)
+        self.route_of: Callable[[str], Route | None] = (
+            partial(program_route, settings.sockets) if settings.program else routes_of(settings.sockets).get
+        )
         self.bus = MemoryBus()
         self.hall = Hall(self.bus)
         self.live: set[Wire] = set()
@@ -99,6 +102,7 @@ class Backend:
             else None
         )
         self.large_echoes: set[Wire] = set()
+        self.processes = Processes(settings.process_limits)
         self.open = 0
         self.held: Counter[tuple[Socket, str]] = Counter()
         self.draining = False
@@ -139,13 +143,28 @@ class Backend:
             watching = [tasks.create_task(manager.keep_told(self.status))]
             if self.certificate:
                 watching.append(tasks.create_task(self.certificate.keep_fresh()))
-            if self.generations:
-                watching.append(tasks.create_task(self.generations.watch()))
+            watching += map(tasks.create_task, self._more_to_watch(told))
             code, reason = RESTART if await told == signal.SIGTERM else GOING_AWAY
             manager.tell("STOPPING=1")
             await self.stop(servers, code, reason, inherited=inherited)
             for task in watching:
                 task.cancel()
+
+    def _more_to_watch(self, told: asyncio.Future[signal.Signals]) -> list[Coroutine[Any, Any, None]]:
+        watching = [self.generations.watch()] if self.generations else []
+        return [*watching, self._exit_when_idle(told)] if self.settings.exit_when_idle else watching
+
+    async def _exit_when_idle(self, told: asyncio.Future[signal.Signals]) -> None:
+        """Stop once nobody has been here for so long; whoever connects meanwhile waits for the next process."""
+        clock = asyncio.get_running_loop().time
+        idle_since = clock()
+        while clock() - idle_since < self.settings.exit_when_idle:
+            await asyncio.sleep(min(1.0, self.settings.exit_when_idle / 4))
+            if self.live:
+                idle_since = clock()
+        if not told.done():
+            log.info("nobody was here for %.0f s", self.settings.exit_when_idle)
+            told.set_result(signal.SIGTERM)
 
     def status(self) -> str:
         """Say in a few words how it goes."""
@@ -218,6 +237,7 @@ class Backend:
         except TimeoutError:
             log.info("left %d connections behind", len(self.live))
         await self.bus.stop()
+        self.processes.close()
         log.info("stopped")
 
     async def send_home(self) -> None:
@@ -276,7 +296,7 @@ class Backend:
 
     def _refusal(self, wire: Wire, request: Request, path: str, query: str) -> tuple[HTTPStatus, str] | None:
         """Say why an upgrade is refused; None: it is not, and its session is set."""
-        route = self.routes.get(path)
+        route = self.route_of(path)
         if route is None:
             return HTTPStatus.NOT_FOUND, "No WebSocket here."
         # A rule in an .htaccess cannot keep the Host header; the name asked for is in X-Forwarded-Host then.
@@ -289,6 +309,11 @@ class Backend:
         neighbourhood = neighbourhood_of(wire.client)
         if route.socket.per_address and neighbourhood:
             wire.seat = (route.socket, neighbourhood)
+        if route.script is not None:
+            return self._prepare_program(wire, request, route.script, route.socket)
+        return self._prepare_session(wire, route, query)
+
+    def _prepare_session(self, wire: Wire, route: Route, query: str) -> tuple[HTTPStatus, str] | None:
         if route.is_echo:
             wire.session = partial(session.echo, wire, self.large_echoes)
             return None
@@ -299,6 +324,23 @@ class Backend:
         wire.session = partial(session.chat, wire, self.hall, room)
         return None
 
+    def _prepare_program(
+        self, wire: Wire, request: Request, script: str, entry: Socket
+    ) -> tuple[HTTPStatus, str] | None:
+        info = cgi.path_info(script, request.path.partition("?")[0])
+        if info is None:
+            return HTTPStatus.BAD_REQUEST, "This path has a control character."
+        environment = cgi.variables(
+            wire.client,
+            request.headers,
+            request.path,
+            script=entry.public_path.rstrip("/") if script else "",
+            info=info,
+            name=wire.name,
+        )
+        wire.session = partial(program.serve, wire, self.processes, self.settings.program, environment)
+        return None
+
     def _page(self, request: Request, path: str) -> Response:
         if request.method not in ("GET", "HEAD"):
             return answer(request, HTTPStatus.METHOD_NOT_ALLOWED, f"Use {ALLOW}.\n", Allow=ALLOW)
@@ -306,7 +348,7 @@ class Backend:
             return self._health(request)
         if page := self.pages.get(path):
             return serve_page(page, request)
-        if path in self.routes:
+        if self.route_of(path):
             sentence = "This is a WebSocket: connect with a WebSocket client.\n"
             return answer(request, HTTPStatus.UPGRADE_REQUIRED, sentence, Upgrade="websocket")
         return answer(request, HTTPStatus.NOT_FOUND, "Nothing here.\n")
@@ -365,7 +407,9 @@ class Backend:
     ) -> Subprotocol | None:
         """Let the echo speak what is offered first, so that subprotocols can be tried; the chat its own."""
         assert connection.request is not None  # noqa: S101  # the library calls this with a request in hand
-        route = self.routes[connection.request.path.partition("?")[0]]
+        route = self.route_of(connection.request.path.partition("?")[0])
+        if route is None or route.script is not None:
+            return None
         if route.is_echo:
             return offered[0] if offered else None
         return SUBPROTOCOL if SUBPROTOCOL in offered else None

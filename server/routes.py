@@ -12,10 +12,11 @@ from .settings import Socket
 
 @dataclass(frozen=True)
 class Route:
-    """What a path serves, and as part of which socket."""
+    """What a path serves, and as part of which socket; ``script`` is which part of the path is the program's own, where there is one."""
 
     is_echo: bool
     socket: Socket
+    script: str | None = None
 
 
 def chat_path(path: str) -> str:
@@ -23,11 +24,24 @@ def chat_path(path: str) -> str:
     return f"{path}chat" if path.endswith("/") else path
 
 
+def program_route(sockets: Sequence[Socket], path: str) -> Route | None:
+    """Find the socket that a path is at or below, for a program; ``/`` is the first socket's too."""
+    for entry in sorted(sockets, key=lambda entry: len(entry.path), reverse=True):
+        folder = _quoted(entry.path).rstrip("/")
+        if path == folder or path.startswith(f"{folder}/"):
+            return Route(is_echo=False, socket=entry, script=folder)
+    return Route(is_echo=False, socket=sockets[0], script="") if path == "/" else None
+
+
+def _quoted(path: str) -> str:
+    return quote(path, safe="/%:@!$&'()*+,;=~")
+
+
 def routes_of(sockets: Sequence[Socket]) -> dict[str, Route]:
     """Lay out the paths of all sockets; the upgrade at ``/`` is the chat too."""
     routes: dict[str, Route] = {}
     for entry in sockets:
-        path = quote(entry.path, safe="/%:@!$&'()*+,;=~")
+        path = _quoted(entry.path)
         folders = {path, f"{path.rstrip('/')}/"}
         for chat in (path, *(f"{folder}chat" for folder in folders)):
             routes[chat] = Route(is_echo=False, socket=entry)

@@ -6,8 +6,9 @@ All faults are told at once. Knows nothing of sockets: it neither binds nor reso
 import difflib
 import ipaddress
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -62,6 +63,23 @@ class Socket:
 
 
 @dataclass(frozen=True)
+class ProcessLimits:
+    """What the process of one connection may take; 0 is no limit.
+
+    Attributes:
+        memory: address space, in MiB.
+        cpu: CPU time over its life, in seconds.
+        files: open files.
+        processes: processes and threads of its user in all (Linux counts by user, and never root's).
+    """
+
+    memory: int = 512
+    cpu: int = 600
+    files: int = 64
+    processes: int = 4096
+
+
+@dataclass(frozen=True)
 class Settings:
     """All that the backend can be told. Times are in seconds."""
 
@@ -76,6 +94,9 @@ class Settings:
     status: Address | None = None
     drain_window: float = 10.0
     reloads: int = 4
+    program: tuple[str, ...] = ()
+    process_limits: ProcessLimits = ProcessLimits()
+    exit_when_idle: float = 0.0
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,8 +106,10 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     per_address: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Settings:
-    """Make settings of WSFRONT_* variables; ``listen`` (--listen's values) wins over one.
+def load(
+    environment: Mapping[str, str], *, listen: Sequence[str] = (), program: Sequence[str] = ()
+) -> Settings:
+    """Make settings of WSFRONT_* variables; ``listen`` (--listen's values) wins over one. ``program`` is --exec's, and no variable's.
 
     Raises:
         SettingsError: with every fault found.
@@ -118,6 +141,13 @@ def load(environment: Mapping[str, str], *, listen: Sequence[str] = ()) -> Setti
     take("fronts", "WSFRONT_FRONTS", lambda text: tuple(map(_network, text.split())))
     take("certificate", "WSFRONT_TLS_CERTIFICATE", Path)
     take("key", "WSFRONT_TLS_KEY", Path)
+    take("process_limits", "WSFRONT_PROCESS_LIMITS", _process_limits)
+    take("exit_when_idle", "WSFRONT_EXIT_WHEN_IDLE", lambda text: _number(text, float, 1, 86_400))
+    if program:
+        if found := shutil.which(program[0]):
+            values["program"] = (str(Path(found).absolute()), *program[1:])
+        else:
+            faults.append(f"--exec: no program {program[0]!r}; name one that this user can run")
     if ("certificate" in values) != ("key" in values):
         faults.append(
             "WSFRONT_TLS_CERTIFICATE and WSFRONT_TLS_KEY: only one of them is set; set both or none"
@@ -139,6 +169,8 @@ KEYS = (
     "WSFRONT_FRONTS",
     "WSFRONT_TLS_CERTIFICATE",
     "WSFRONT_TLS_KEY",
+    "WSFRONT_PROCESS_LIMITS",
+    "WSFRONT_EXIT_WHEN_IDLE",
 )
 
 
@@ -204,6 +236,17 @@ def _number(text: str, kind: type[Number], least: Number, most: Number) -> Numbe
     if not least <= number <= most:
         raise ValueError(f"{text!r} is out of range; expected a number from {least} to {most}")
     return number
+
+
+def _process_limits(text: str) -> ProcessLimits:
+    known = [field.name for field in fields(ProcessLimits)]
+    found: dict[str, int] = {}
+    for part in text.replace(",", " ").split():
+        name, _, value = part.partition("=")
+        if name not in known:
+            raise ValueError(f"{part!r} is no limit; expected {'=… '.join(known)}=…")
+        found[name] = _number(value, int, 0, 1 << 30)
+    return ProcessLimits(**found)
 
 
 def _network(text: str) -> Network:

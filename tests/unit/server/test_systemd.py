@@ -296,6 +296,36 @@ def test_restart_under_load(activate: Activate, port: socket.socket, absent: str
     assert not [line for line in backend.lines if " INFO " not in line]
 
 
+@pytest.mark.parametrize("command", [(), ("--exec", "cat")])
+def test_idle_exit(activate: Activate, port: socket.socket, command: tuple[str, ...]) -> None:
+    """Nobody there for so long, and it ends; whoever comes next finds the port open, and is served by the next process."""
+    backend = activate(port, *command, WSFRONT_EXIT_WHEN_IDLE="1")
+    with open_socket(number_of(port), "/ws/"):
+        with pytest.raises(subprocess.TimeoutExpired):
+            backend.popen.wait(2)
+        assert backend.popen.poll() is None
+    assert backend.popen.wait(SECONDS) == 0
+    assert "nobody was here for 1 s" in backend.log.read_text()
+    with socket.create_connection(("127.0.0.1", number_of(port)), SECONDS) as late:
+        late.sendall(handshake("/ws/"))
+        activate(port, *command)
+        assert read_head(late).startswith(b"HTTP/1.1 101")
+
+
+def test_idle_exit_alone() -> None:
+    """A backend that nobody would start again is not to end by itself: one line, and status 1."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "server", "--listen", "127.0.0.1:0", "--exit-when-idle", "5"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "let systemd hold the sockets" in ended.stderr
+
+
 def test_send_home(launch: Launch) -> None:
     """SIGUSR1 closes all sockets with 1012, and goes on accepting; SIGTERM ends it as ever."""
     backend = launch()
