@@ -9,6 +9,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests import needs
 from tests.browser.conftest import ARGUMENTS, PATIENCE
+from apache.limits import MALLOC
 from tests.hosts.servers import NAME, Installed, Server
 from tests.waiting import SECOND
 
@@ -44,6 +45,12 @@ async def test_page_and_sockets(shared: Server, family: str) -> None:
 def test_plain_http_leads_to_tls(shared: Server) -> None:
     """Plain HTTP answers with a redirect."""
     assert shared.visitor.page(is_plain=True)[0] == 301
+
+
+def test_apache_runs_with_its_allocator_set(shared: Server) -> None:
+    """What the unit says of the allocator reaches Apache, through all the scripts that Debian starts it by."""
+    environment = shared.machine.run("cat", f"/proc/{shared.main_process('apache2')}/environ")
+    assert f"GLIBC_TUNABLES={MALLOC}" in environment.split("\0")
 
 
 def test_certificate_is_the_authoritys(shared: Server) -> None:
