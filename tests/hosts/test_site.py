@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import async_playwright, expect
 from websockets.exceptions import InvalidStatus
 
+from apache.limits import MALLOC
 from tests import needs
 from tests.browser.conftest import ARGUMENTS, PATIENCE
-from apache.limits import MALLOC
 from tests.hosts.servers import NAME, Installed, Server
 from tests.waiting import SECOND
 
