@@ -23,6 +23,7 @@ from .routes import chat_path
 from .settings import Settings, SettingsError, load, read_env_file
 from .systemd import Manager, take_sockets
 from .tls import Certificate
+from .workers.processes import StartError
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):  # where it has no wheel, asyncio's own loop does the same, slower
@@ -62,6 +63,17 @@ def parser() -> argparse.ArgumentParser:
         help="stop when nobody has been connected for so long; for sockets that systemd holds",
     )
     made.add_argument(
+        "--workers",
+        metavar="N|forked",
+        help="so many processes for all connections, or forked: one for each (default: 1)",
+    )
+    made.add_argument(
+        "--handler",
+        default="",
+        metavar="MODULE:FUNCTION",
+        help="call this function in a process for each connection",
+    )
+    made.add_argument(
         "--process-limits",
         metavar="LIMITS",
         help="of each connection's process: memory=MIB,cpu=SECONDS,files=N,processes=N; 0 is none"
@@ -85,10 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from_file = read_env_file(options.env_file) if options.env_file else {}
         told = {
             "WSFRONT_EXIT_WHEN_IDLE": options.exit_when_idle,
+            "WSFRONT_WORKERS": options.workers,
             "WSFRONT_PROCESS_LIMITS": options.process_limits,
         }
         given = {key: value for key, value in told.items() if value is not None}
-        settings = load({**os.environ, **from_file, **given}, listen=options.listen, program=options.exec)
+        settings = load(
+            {**os.environ, **from_file, **given},
+            listen=options.listen,
+            program=options.exec,
+            handler=options.handler,
+        )
         user = _user(options.user)
         # Before we become that user, who may not be allowed to read the key.
         certificate = (
@@ -108,6 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve(settings, certificate, user, parent=os.getppid() if options.exit_with_parent else None)
     except KeyboardInterrupt:  # before the event loop takes the signal
         return 0
+    except StartError as fault:
+        sys.stderr.write(f"server: {settings.handler or settings.workers}: {fault}\n")
+        return 1
     except ListenError as fault:
         sys.stderr.write(f"server: {fault}\n")
         return 1
@@ -118,7 +139,9 @@ def _serve(
 ) -> int:
     _raise_file_limit(settings.connections)
     # A program speaks a language of its own, which our page does not know.
-    files = {} if settings.program else pages.load(chat_path(settings.sockets[0].public_path))
+    files = (
+        {} if settings.program or settings.handler else pages.load(chat_path(settings.sockets[0].public_path))
+    )
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it would end us; until we serve there is nobody to close
     inherited = take_sockets(os.environ)
     if settings.exit_when_idle and not inherited:

@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -37,7 +37,8 @@ from .routes import Route, program_route, routes_of
 from .settings import Settings, Socket
 from .systemd import Manager
 from .wire import RESTART, Wire
-from .workers.processes import Processes
+from .workers import forked
+from .workers.processes import Processes, StartError
 
 log = logging.getLogger("server")
 
@@ -91,7 +92,9 @@ class Backend:
         self.certificate = certificate
         self.pages = pages
         self.route_of: Callable[[str], Route | None] = (
-            partial(program_route, settings.sockets) if settings.program else routes_of(settings.sockets).get
+            partial(program_route, settings.sockets)
+            if settings.program or settings.handler
+            else routes_of(settings.sockets).get
         )
         self.bus = MemoryBus()
         self.hall = Hall(self.bus)
@@ -171,7 +174,18 @@ class Backend:
         return f"draining, {self.open} connections left" if self.draining else f"{self.open} connections"
 
     async def start(self, listening: Sequence[socket.socket]) -> list[Server]:
-        """Serve on sockets that listen already."""
+        """Serve on sockets that listen already.
+
+        Raises:
+            StartError: there is no such handler.
+        """
+        if self.settings.workers == "forked":
+            try:
+                for handler in (self.settings.handler or forked.CHAT, self.settings.handler or forked.ECHO):
+                    await self.processes.warm(handler)
+            except StartError:
+                self.processes.close()
+                raise
         await self.bus.start()
         if self.generations:
             await self.generations.look()
@@ -309,37 +323,37 @@ class Backend:
         neighbourhood = neighbourhood_of(wire.client)
         if route.socket.per_address and neighbourhood:
             wire.seat = (route.socket, neighbourhood)
-        if route.script is not None:
-            return self._prepare_program(wire, request, route.script, route.socket)
-        return self._prepare_session(wire, route, query)
-
-    def _prepare_session(self, wire: Wire, route: Route, query: str) -> tuple[HTTPStatus, str] | None:
-        if route.is_echo:
-            wire.session = partial(session.echo, wire, self.large_echoes)
-            return None
         try:
-            room = checked_room(parse_qs(query).get("room", ["lobby"])[0])
-        except Refusal as fault:
+            wire.session = self._session(wire, request, route, query)
+        except (Refusal, ValueError) as fault:
             return HTTPStatus.BAD_REQUEST, str(fault)
-        wire.session = partial(session.chat, wire, self.hall, room)
         return None
 
-    def _prepare_program(
-        self, wire: Wire, request: Request, script: str, entry: Socket
-    ) -> tuple[HTTPStatus, str] | None:
-        info = cgi.path_info(script, request.path.partition("?")[0])
-        if info is None:
-            return HTTPStatus.BAD_REQUEST, "This path has a control character."
+    def _session(
+        self, wire: Wire, request: Request, route: Route, query: str
+    ) -> Callable[[], Awaitable[None]]:
+        """Return what serves a socket.
+
+        Raises:
+            Refusal, ValueError: where the path or the query asks for what cannot be.
+        """
+        settings = self.settings
+        room = "" if settings.program else checked_room(parse_qs(query).get("room", ["lobby"])[0])
+        chat = partial(session.chat, wire, self.hall, room)
+        if not settings.program and settings.workers != "forked":
+            return partial(session.echo, wire, self.large_echoes) if route.is_echo else chat
         environment = cgi.variables(
             wire.client,
             request.headers,
             request.path,
-            script=entry.public_path.rstrip("/") if script else "",
-            info=info,
+            script=route.socket.public_path.rstrip("/") if route.folder else "",
+            folder=route.folder,
             name=wire.name,
         )
-        wire.session = partial(program.serve, wire, self.processes, self.settings.program, environment)
-        return None
+        if settings.program:
+            return partial(program.serve, wire, self.processes, settings.program, environment)
+        handler = settings.handler or (forked.ECHO if route.is_echo else forked.CHAT)
+        return partial(forked.serve, wire, self.processes, handler, environment, chat)
 
     def _page(self, request: Request, path: str) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -408,7 +422,7 @@ class Backend:
         """Let the echo speak what is offered first, so that subprotocols can be tried; the chat its own."""
         assert connection.request is not None  # noqa: S101  # the library calls this with a request in hand
         route = self.route_of(connection.request.path.partition("?")[0])
-        if route is None or route.script is not None:
+        if route is None or self.settings.program or self.settings.handler:
             return None
         if route.is_echo:
             return offered[0] if offered else None

@@ -28,19 +28,8 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 
 
-def path_info(script: str, path: str) -> str | None:
-    """Decode what of a path comes behind the script's own; None where it cannot be in a variable.
-
-    Args:
-        script: the script's path, without a slash at its end.
-        path: a path below it, or itself, percent-encoded.
-    """
-    found = unquote(path[len(script) :], errors="replace")
-    return None if CONTROL.search(found) else found
-
-
 def variables(
-    client: Client, headers: Headers, target: str, *, script: str, info: str, name: str
+    client: Client, headers: Headers, target: str, *, script: str, folder: str, name: str
 ) -> dict[str, str]:
     """Make the variables of a handshake.
 
@@ -48,10 +37,16 @@ def variables(
         client: as client_address knows it.
         headers: of the request.
         target: its path and query as they came.
-        script: which part of the path is the program's own.
-        info: the decoded rest of it.
+        script: which part of the public path is the program's own.
+        folder: the same of the path that arrives; neither ends with a slash.
         name: the connection's id.
+
+    Raises:
+        ValueError: where the path has a character that no variable can hold.
     """
+    info = unquote(target.partition("?")[0][len(folder) :], errors="replace")
+    if CONTROL.search(info):
+        raise ValueError("This path has a control character.")
     found: dict[str, str] = {}
     for key in dict.fromkeys(key.lower() for key, _ in headers.raw_items()):
         variable = key.upper().replace("-", "_")

@@ -12,11 +12,11 @@ from .settings import Socket
 
 @dataclass(frozen=True)
 class Route:
-    """What a path serves, and as part of which socket; ``script`` is which part of the path is the program's own, where there is one."""
+    """What a path serves, as part of which socket, and which part of the path is the socket's own (no slash at its end)."""
 
     is_echo: bool
     socket: Socket
-    script: str | None = None
+    folder: str = ""
 
 
 def chat_path(path: str) -> str:
@@ -29,8 +29,8 @@ def program_route(sockets: Sequence[Socket], path: str) -> Route | None:
     for entry in sorted(sockets, key=lambda entry: len(entry.path), reverse=True):
         folder = _quoted(entry.path).rstrip("/")
         if path == folder or path.startswith(f"{folder}/"):
-            return Route(is_echo=False, socket=entry, script=folder)
-    return Route(is_echo=False, socket=sockets[0], script="") if path == "/" else None
+            return Route(is_echo=False, socket=entry, folder=folder)
+    return Route(is_echo=False, socket=sockets[0]) if path == "/" else None
 
 
 def _quoted(path: str) -> str:
@@ -44,8 +44,8 @@ def routes_of(sockets: Sequence[Socket]) -> dict[str, Route]:
         path = _quoted(entry.path)
         folders = {path, f"{path.rstrip('/')}/"}
         for chat in (path, *(f"{folder}chat" for folder in folders)):
-            routes[chat] = Route(is_echo=False, socket=entry)
+            routes[chat] = Route(is_echo=False, socket=entry, folder=path.rstrip("/"))
         for folder in folders:
-            routes[f"{folder}echo"] = Route(is_echo=True, socket=entry)
+            routes[f"{folder}echo"] = Route(is_echo=True, socket=entry, folder=path.rstrip("/"))
     routes.setdefault("/", Route(is_echo=False, socket=sockets[0]))
     return routes

@@ -5,6 +5,7 @@ Knows nothing of HTTP, of who may connect, or of how rooms send.
 
 import asyncio
 import math
+from collections.abc import AsyncIterable
 
 from websockets.exceptions import ConnectionClosed
 
@@ -77,15 +78,15 @@ async def echo(wire: Wire, large: set[Wire]) -> None:
         large.discard(wire)
 
 
-async def chat(wire: Wire, hall: Hall, room: str) -> None:
-    """Serve one socket of the chat until it closes."""
+async def chat(wire: Wire, hall: Hall, room: str, frames: AsyncIterable[str | bytes] | None = None) -> None:
+    """Serve one socket of the chat until it closes; ``frames`` are what it sends, where that comes by another way."""
     clock = asyncio.get_running_loop().time
     bucket = Bucket(LIMITS.burst, LIMITS.per_second, clock())
     refused = 0
     member = Member(wire)
     hall.enter(member, room)
     try:
-        async for frame in wire:
+        async for frame in frames or wire:
             wait = bucket.take(clock())
             refused = refused + 1 if wait else 0
             if refused > REFUSED_MOST:

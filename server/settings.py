@@ -23,7 +23,10 @@ LINE = re.compile(
 ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>[0-9]{1,5})")
 PATH = re.compile(r"/[^\s?#\x00-\x1f\x7f]*")
 HIGHEST_PORT = 65535
+HANDLER = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
+WORKERS_MOST = 64
 Number = TypeVar("Number", int, float)
+Workers = int | Literal["forked"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -94,7 +97,9 @@ class Settings:
     status: Address | None = None
     drain_window: float = 10.0
     reloads: int = 4
+    workers: Workers = 1
     program: tuple[str, ...] = ()
+    handler: str = ""
     process_limits: ProcessLimits = ProcessLimits()
     exit_when_idle: float = 0.0
 
@@ -107,9 +112,15 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load(
-    environment: Mapping[str, str], *, listen: Sequence[str] = (), program: Sequence[str] = ()
+    environment: Mapping[str, str],
+    *,
+    listen: Sequence[str] = (),
+    program: Sequence[str] = (),
+    handler: str = "",
 ) -> Settings:
-    """Make settings of WSFRONT_* variables; ``listen`` (--listen's values) wins over one. ``program`` is --exec's, and no variable's.
+    """Make settings of WSFRONT_* variables; ``listen`` (--listen's values) wins over one.
+
+    ``program`` and ``handler`` are --exec's and --handler's, and no variable's.
 
     Raises:
         SettingsError: with every fault found.
@@ -143,11 +154,8 @@ def load(
     take("key", "WSFRONT_TLS_KEY", Path)
     take("process_limits", "WSFRONT_PROCESS_LIMITS", _process_limits)
     take("exit_when_idle", "WSFRONT_EXIT_WHEN_IDLE", lambda text: _number(text, float, 1, 86_400))
-    if program:
-        if found := shutil.which(program[0]):
-            values["program"] = (str(Path(found).absolute()), *program[1:])
-        else:
-            faults.append(f"--exec: no program {program[0]!r}; name one that this user can run")
+    take("workers", "WSFRONT_WORKERS", _workers)
+    faults += _serving(values, program, handler)
     if ("certificate" in values) != ("key" in values):
         faults.append(
             "WSFRONT_TLS_CERTIFICATE and WSFRONT_TLS_KEY: only one of them is set; set both or none"
@@ -155,6 +163,31 @@ def load(
     if faults:
         raise SettingsError(faults)
     return Settings(**values)  # type: ignore[arg-type]  # each value was made for its field, just above
+
+
+def _serving(values: dict[str, object], program: Sequence[str], handler: str) -> list[str]:
+    """Set what serves a connection; return what is wrong with it."""
+    faults = []
+    if handler:
+        values |= {"handler": handler, "workers": values.get("workers", "forked")}
+        if not HANDLER.fullmatch(handler):
+            faults.append(f"--handler: {handler!r} is no handler; expected module:function")
+        if values["workers"] != "forked":
+            faults.append(
+                "WSFRONT_WORKERS: a handler runs in a process for each connection; set it to forked"
+            )
+    if values.get("workers", 1) not in (1, "forked"):
+        faults.append("WSFRONT_WORKERS: rooms in memory are one process's; set it to 1 or forked")
+    if program:
+        if values.get("workers") == "forked":
+            faults.append(
+                "--exec: it is a process for each connection already; leave out --handler and forked"
+            )
+        if found := shutil.which(program[0]):
+            values["program"] = (str(Path(found).absolute()), *program[1:])
+        else:
+            faults.append(f"--exec: no program {program[0]!r}; name one that this user can run")
+    return faults
 
 
 KEYS = (
@@ -169,6 +202,7 @@ KEYS = (
     "WSFRONT_FRONTS",
     "WSFRONT_TLS_CERTIFICATE",
     "WSFRONT_TLS_KEY",
+    "WSFRONT_WORKERS",
     "WSFRONT_PROCESS_LIMITS",
     "WSFRONT_EXIT_WHEN_IDLE",
 )
@@ -236,6 +270,15 @@ def _number(text: str, kind: type[Number], least: Number, most: Number) -> Numbe
     if not least <= number <= most:
         raise ValueError(f"{text!r} is out of range; expected a number from {least} to {most}")
     return number
+
+
+def _workers(text: str) -> Workers:
+    if text == "forked":
+        return "forked"
+    try:
+        return _number(text, int, 1, WORKERS_MOST)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither forked nor a number from 1 to {WORKERS_MOST}") from None
 
 
 def _process_limits(text: str) -> ProcessLimits:

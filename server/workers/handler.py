@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 HEAD = struct.Struct("!cI")
-MOST = 1 << 24
+MOST = 1 << 20  # bytes in one message
 
 
 class Kind:
-    """What a record in a pipe is: text or binary from and to the client, a text for the room, or the end with a code."""
+    """What a record in a pipe is: text or binary from and to the client, or for the room, or the end with a code."""
 
     TEXT = b"T"
     BINARY = b"B"
-    ROOM = b"R"
+    ROOM_TEXT = b"t"
+    ROOM_BINARY = b"b"
     CLOSE = b"C"
 
 
@@ -43,27 +44,41 @@ class Connection:
         request: the handshake in CGI's names (RFC 3875): QUERY_STRING, REMOTE_ADDR, HTTP_USER_AGENT and so on.
     """
 
-    def __init__(self, request: Mapping[str, str]) -> None:
+    def __init__(self, request: Mapping[str, str], source: int, sink: int) -> None:
         self.request = request
+        self._in = source
+        self._out = sink
 
     def __iter__(self) -> Iterator[str | bytes]:
-        while (record := read_record()) is not None:
+        while (record := _read_record(self._in)) is not None:
             yield record.payload if record.kind == Kind.BINARY else record.payload.decode()
 
     def send(self, message: str | bytes) -> None:
-        """Send a message to the client; blocks while it reads too slowly."""
-        if isinstance(message, str):
-            _write(Record(Kind.TEXT, message.encode()))
-        else:
-            _write(Record(Kind.BINARY, message))
+        """Send a message to the client; blocks while it reads too slowly.
 
-    def hand_on(self, message: str) -> None:
-        """Have the server take a text as if the client had sent it to the chat: as PROTOCOL.md has it, to its room."""
-        _write(Record(Kind.ROOM, message.encode()))
+        Raises:
+            ValueError: beyond 1 MiB.
+        """
+        self._write(message, Kind.TEXT, Kind.BINARY)
+
+    def hand_on(self, message: str | bytes) -> None:
+        """Have the server take a message as if the client had sent it to the chat (PROTOCOL.md), which answers it and tells the room.
+
+        Raises:
+            ValueError: beyond 1 MiB.
+        """
+        self._write(message, Kind.ROOM_TEXT, Kind.ROOM_BINARY)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection with a code (RFC 6455, section 7.4); what the client still sends is not read."""
-        _write(Record(Kind.CLOSE, json.dumps([code, reason]).encode()))
+        """End the connection with 1000, 1008, 1011, 1013 or a code of your own (RFC 6455, section 7.4: 3000 to 4999), and this process."""
+        _write(self._out, Record(Kind.CLOSE, json.dumps([code, reason]).encode()))
+        raise SystemExit
+
+    def _write(self, message: str | bytes, text: bytes, binary: bytes) -> None:
+        payload = message.encode() if isinstance(message, str) else message
+        if len(payload) > MOST:
+            raise ValueError(f"a message of {len(payload)} bytes; at most {MOST} can be sent")
+        _write(self._out, Record(text if isinstance(message, str) else binary, payload))
 
 
 Handler = Callable[[Connection], object]
@@ -87,31 +102,37 @@ def find(name: str) -> Handler:
 
 
 def serve(handler: Handler, request: Mapping[str, str]) -> None:
-    """Serve this process's one connection."""
-    handler(Connection(request))
+    """Serve this process's one connection, whose pipes are descriptors 0 and 1; print() writes to the log from now on."""
+    source, sink = os.dup(0), os.dup(1)
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # a descriptor is wanted
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    try:
+        handler(Connection(request, source, sink))
+    finally:
+        sys.stdout.flush()
 
 
-def read_record() -> Record | None:
-    """Read the next record from descriptor 0; None at its end."""
-    head = _read(HEAD.size)
+def _read_record(source: int) -> Record | None:
+    head = _read(source, HEAD.size)
     if len(head) < HEAD.size:
         return None
     kind, length = HEAD.unpack(head)
-    payload = _read(length)
+    payload = _read(source, length)
     return Record(kind, payload) if len(payload) == length else None
 
 
-def _read(count: int) -> bytes:
+def _read(source: int, count: int) -> bytes:
     data = b""
     while len(data) < count:
-        part = os.read(0, count - len(data))
+        part = os.read(source, count - len(data))
         if not part:
             break
         data += part
     return data
 
 
-def _write(record: Record) -> None:
+def _write(sink: int, record: Record) -> None:
     view = memoryview(record.pack())
     while view:
-        view = view[os.write(1, view) :]
+        view = view[os.write(sink, view) :]

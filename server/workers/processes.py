@@ -87,7 +87,7 @@ class Process:
 
     def __init__(self, owner: "Processes", key: int) -> None:
         self._owner = owner
-        self._key = key
+        self.key = key
         loop = asyncio.get_running_loop()
         self.input = Input()
         self.output = asyncio.StreamReader()
@@ -124,7 +124,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Send a signal to the process and all of its group, unless it has ended."""
         if not self.ended.done():
-            self._owner.order({"id": self._key, "signal": int(number)})
+            self._owner.order({"id": self.key, "signal": int(number)})
 
     async def end(self) -> int:
         """End it in bounded time: by the end of its input, by SIGTERM, by SIGKILL; return its exit status."""
@@ -166,8 +166,7 @@ class Processes:
         Raises:
             StartError: where it does not start.
         """
-        if self._parent is None:
-            self._start_parent()
+        self._start_parent()
         self._number += 1
         key = self._number
         process = Process(self, key)
@@ -192,6 +191,21 @@ class Processes:
             raise
         return process
 
+    async def warm(self, handler: str) -> None:
+        """Have the warm parent import a handler before anybody comes.
+
+        Raises:
+            StartError: where it cannot be imported.
+        """
+        self._start_parent()
+        self._number += 1
+        process = self.running[self._number] = Process(self, self._number)
+        self.order({"id": self._number, "handler": handler})
+        try:
+            await process.started
+        finally:
+            self.running.pop(process.key, None)
+
     def order(self, order: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
         """Send an order to the warm parent; the descriptors are closed once they are there."""
         self._orders.put_nowait((json.dumps(order).encode(), descriptors))
@@ -211,16 +225,24 @@ class Processes:
             self._parent = None
 
     def _start_parent(self) -> None:
-        self._control, theirs = socket.socketpair()
-        self._control.setblocking(False)  # noqa: FBT003  # as the standard library has it
+        if self._parent is not None:
+            return
+        control, theirs = socket.socketpair()
+        control.setblocking(False)  # noqa: FBT003  # as the standard library has it
         environment = {name: os.environ[name] for name in PASSED if name in os.environ}
-        with theirs:
+        try:
             self._parent = subprocess.Popen(
                 [sys.executable, "-P", "-m", f"{__package__}.spawner", str(theirs.fileno())],
                 env={**environment, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
+        except OSError as fault:
+            control.close()
+            raise StartError(f"{sys.executable}: {fault.strerror}, for the user that serves") from None
+        finally:
+            theirs.close()
+        self._control = control
         loop = asyncio.get_running_loop()
         self._tasks = {loop.create_task(self._send()), loop.create_task(self._hear())}
 
@@ -273,7 +295,7 @@ class Processes:
             process.ended.set_result(1)
             process.started.set_exception(StartError(str(error)))
         elif isinstance(status, int):
-            del self.running[process._key]  # noqa: SLF001  # its own
+            del self.running[process.key]
             process.ended.set_result(status)
         elif isinstance(number := answer.get("pid"), int):
             process.started.set_result(number)

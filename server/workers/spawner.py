@@ -47,7 +47,7 @@ class Spawner:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.running: dict[int, int] = {}
-        self.handler: Handler | None = None
+        self.handlers: dict[str, Handler] = {}
         # Looked up before the fork: nothing that forks may then import.
         self._prctl: Callable[..., int] | None = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -101,14 +101,18 @@ class Spawner:
             if key in self.running:
                 _kill(self.running[key], number)
             return
-        if isinstance(name := order.get("handler"), str) and self.handler is None:
+        name = order.get("handler")
+        if isinstance(name, str) and name not in self.handlers:
             try:
-                self.handler = find(name)
-            except Exception as fault:  # noqa: BLE001  # whatever the user's module raises
+                self.handlers[name] = find(name)
+            except BaseException as fault:  # noqa: BLE001  # whatever the user's module raises
                 self._tell(id=key, error=f"{type(fault).__name__}: {fault}")
                 return
             gc.collect()
             gc.freeze()  # so that a child's collector touches no page that it shares with us
+        if not given:  # it was only to be warm
+            self._tell(id=key, pid=0)
+            return
         failed, failure = os.pipe()
         try:
             leader = os.fork()
@@ -154,8 +158,7 @@ class Spawner:
                 os.write(kept, (getattr(fault, "strerror", None) or str(fault) or "out of memory").encode())
                 os._exit(1)
             os.close(kept)
-            assert self.handler  # noqa: S101  # _do has seen to it
-            serve(self.handler, environment)
+            serve(self.handlers[str(order["handler"])], environment)
             os._exit(0)
         except SystemExit as told:
             os._exit(told.code if isinstance(told.code, int) else int(told.code is not None))
