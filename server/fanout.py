@@ -1,7 +1,8 @@
 """Fan-out: one message to all sockets of a group, framed once, and written together with what else is pending.
 
 In front of every socket stands a proxy that spends a wake-up and four system calls on each write of ours, however small: so
-what comes within a window goes out in one. Knows wires and bytes; nothing of what is said, or of who may hear it.
+what comes within a window goes out in one. Sockets are written to in slices, which under load are spread over the window: the
+proxy is kept evenly busy, and nothing else here waits for long. Knows wires and bytes; nothing of what is said, or of who may hear it.
 """
 
 import asyncio
@@ -10,14 +11,15 @@ from collections.abc import Mapping
 from .frames import frame_of
 from .wire import PENDING_MOST, Wire
 
-WINDOW_MOST = 0.05  # seconds that a message waits at the most
-# After a flush a group rests, so many times as long as that took: a fifth of the time at most goes into flushes.
-REST = 4
+WINDOW_MOST = 0.05  # seconds over which a round goes at the most
+REST = 4  # times as long as writing to all took, none is written to: a fifth of our time at most goes into it
+ENOUGH = 32  # messages to be joined for a socket: to wait for more of them saves little
+SLICE = 100  # sockets that are written to in one turn of the loop: about a millisecond
 Message = str | bytes
 
 
-class _Pending:
-    """A message that is not sent yet, and its frame for each kind of connection."""
+class _Entry:
+    """A message that some have not been sent yet, and its frame for each kind of connection."""
 
     __slots__ = ("data", "frames")
 
@@ -36,37 +38,47 @@ class Group:
     """The sockets that hear the same.
 
     A socket hears what is sent while it is in the group, in that order, and in the order of what is written to it alone.
+    Where nothing was sent for a while, all are written to at once; else round by round, each round over a window.
     """
-
-    __slots__ = ("_ahead", "_free", "_handle", "_loop", "_pending", "_resting", "_size", "_wires")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._wires: dict[Wire, int] = {}
-        self._pending: list[_Pending] = []
+        self._kinds: dict[Wire, int] = {}
+        # Messages have numbers; the log keeps those that somebody may lack, from number _base on.
+        self._log: list[_Entry] = []
         self._size = 0
-        self._ahead: dict[Wire, int] = {}
+        self._base = 0
+        self._at: dict[Wire, int] = {}  # the number of the first message that a socket lacks
+        self._joined: dict[tuple[int, int], bytes] = {}
+        self._left: list[Wire] = []  # of this round
+        self._goal = 0  # the message that this round reaches for all
+        self._pace = 0.0  # seconds for a slice
+        self._window = 0.0
+        self._spent = 0.0
+        self._rested = 0.0
+        self._next = 0  # what the next slice lacks first
         self._handle: asyncio.Handle | None = None
-        self._free = 0.0
-        self._resting = False
+        self._waits = False
 
     def __len__(self) -> int:
         """Count the sockets."""
-        return len(self._wires)
+        return len(self._at)
+
+    @property
+    def _end(self) -> int:
+        return self._base + len(self._log)
 
     def add(self, wire: Wire) -> None:
         """Let an open socket hear what is sent from now on."""
-        self._wires[wire] = wire.kind
-        if self._pending:
-            self._ahead[wire] = len(self._pending)
+        self._kinds[wire] = wire.kind
+        self._at[wire] = self._end
         wire.groups = (*wire.groups, self)
 
     def discard(self, wire: Wire) -> None:
         """Let a socket hear no more than what has been sent; nothing happens where it was not in the group."""
-        if wire in self._wires:
+        if wire in self._at:
             self.deliver(wire)
-            del self._wires[wire]
-            self._ahead.pop(wire, None)
+            del self._at[wire], self._kinds[wire]
             wire.groups = tuple(group for group in wire.groups if group is not self)
 
     def send(self, data: Message, instead: Mapping[Wire, Message] | None = None) -> None:
@@ -76,64 +88,93 @@ class Group:
             data: what all hear.
             instead: sockets that hear something else in its place, at once.
         """
-        self._pending.append(_Pending(data))
+        alone = [(wire, own) for wire, own in (instead or {}).items() if wire in self._at]
+        for wire, _ in alone:
+            self.deliver(wire)
+        self._log.append(_Entry(data))
         self._size += len(data)
-        for wire, own in (instead or {}).items():
-            if wire in self._wires:
-                self._deliver_before(wire, len(self._pending) - 1)
-                self._ahead[wire] = len(self._pending)
-                wire.put(frame_of(own, wire.kind))
+        self._joined.clear()
+        for wire, own in alone:
+            self._at[wire] = self._end
+            wire.put(frame_of(own, self._kinds[wire]))
         if self._size > PENDING_MOST:
             self.flush()
-        elif self._handle is None and not self._resting:
-            self._schedule()
+        elif self._handle is None:
+            self._next = self._end - 1
+            is_idle = self._loop.time() - self._rested >= self._window
+            self._go_on(0.0 if is_idle else self._pace_of(len(self._at)))
+        elif self._waits and self._end - self._next >= ENOUGH:
+            self._handle.cancel()
+            self._go_on(0.0)
 
     def flush(self) -> None:
         """Write to everyone what is pending."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if not self._pending:
-            return
-        began = self._loop.time()
-        pending, self._pending = self._pending, []
-        ahead, self._ahead = self._ahead, {}
-        self._size = 0
-        joined: dict[tuple[int, int], bytes] = {}
-        for wire, kind in list(self._wires.items()):
-            start = ahead.get(wire, 0) if ahead else 0
-            data = joined.get((kind, start))
-            if data is None:
-                data = joined[kind, start] = b"".join(each.frame(kind) for each in pending[start:])
-            if data:
-                wire.put(data)
-        # uvloop writes at the end of the turn: what that took is seen in the next one.
-        if not self._resting:
-            self._resting = True
-            self._loop.call_soon(self._rest, began)
+        for wire in list(self._at):
+            self.deliver(wire)
+        self._left.clear()
+        self._forget(self._end)
+        self._rested = self._loop.time()
 
     def deliver(self, wire: Wire) -> None:
-        """Write to one socket what is pending for it, ahead of all others."""
-        if self._pending:
-            self._deliver_before(wire, len(self._pending))
+        """Write to one socket what is pending for it, ahead of others."""
+        start = self._at[wire]
+        if start < self._end:
+            kind = self._kinds[wire]
+            data = self._joined.get((kind, start))
+            if data is None:
+                data = b"".join(entry.frame(kind) for entry in self._log[start - self._base :])
+                self._joined[kind, start] = data
+            self._at[wire] = self._end
+            wire.put(data)
 
-    def _deliver_before(self, wire: Wire, end: int) -> None:
-        start = self._ahead.get(wire, 0)
-        if start < end:
-            self._ahead[wire] = end
-            kind = self._wires[wire]
-            wire.put(b"".join(each.frame(kind) for each in self._pending[start:end]))
+    def _pace_of(self, wires: int) -> float:
+        return self._window / max(1, -(-wires // SLICE))
 
-    def _schedule(self) -> None:
-        wait = self._free - self._loop.time()
-        if wait > 0:
-            self._handle = self._loop.call_later(wait, self.flush)
-        else:
-            self._handle = self._loop.call_soon(self.flush)
+    def _go_on(self, wait: float) -> None:
+        self._pace = wait
+        self._waits = wait > 0
+        self._handle = (
+            self._loop.call_later(wait, self._slice) if wait > 0 else self._loop.call_soon(self._slice)
+        )
 
-    def _rest(self, began: float) -> None:
+    def _slice(self) -> None:
+        began = self._loop.time()
+        self._waits = False
+        if not self._left:
+            self._left = list(self._at)
+            self._goal = self._end
+            self._spent = 0.0
+        for wire in self._left[-SLICE:]:
+            if wire in self._at:
+                self.deliver(wire)
+        del self._left[-SLICE:]
+        # uvloop writes at the end of the turn: what that took is seen in the next one.
+        self._handle = self._loop.call_soon(self._after_slice, began)
+
+    def _after_slice(self, began: float) -> None:
         now = self._loop.time()
-        self._free = now + min(WINDOW_MOST, REST * (now - began))
-        self._resting = False
-        if self._pending and self._handle is None:
-            self._schedule()
+        self._spent += now - began
+        pace = self._pace
+        if not self._left:
+            self._forget(self._goal)
+            self._window = min(WINDOW_MOST, (1 + REST) * self._spent)
+            self._rested = now
+            if not self._log:
+                self._handle = None
+                return
+            pace = self._pace_of(len(self._at))
+        following = self._left[-1] if self._left else next(iter(self._at), None)
+        self._next = self._end if following is None else self._at.get(following, self._end)
+        self._go_on(0.0 if self._end - self._next >= ENOUGH else max(0.0, pace - (now - began)))
+        self._pace = pace
+
+    def _forget(self, number: int) -> None:
+        """Let go of the messages before this one: all have them."""
+        for entry in self._log[: number - self._base]:
+            self._size -= len(entry.data)
+        del self._log[: number - self._base]
+        self._base = number
+        self._joined.clear()

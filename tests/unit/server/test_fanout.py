@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.fanout import REST, WINDOW_MOST, Group
+from server.fanout import ENOUGH, REST, SLICE, WINDOW_MOST, Group
 from server.frames import COMPRESS_LEAST, PLAIN, frame_of
 from server.wire import PENDING_MOST, Wire
 from tests.unit.server.harness import SECONDS, Start, handshake, hear, open_socket, say, until
@@ -47,6 +47,11 @@ class Clock:
         self.calls = [call for call in self.calls if call not in due]
         for _, callback, arguments in due:
             callback(*arguments)
+
+    def run(self) -> None:
+        """Run what is due now, and what that calls for now."""
+        while any(when <= self.now for when, _, _ in self.calls):
+            self.turn()
 
     def group(self) -> Group:
         """Make a group that runs by this clock."""
@@ -141,31 +146,59 @@ def test_one_write() -> None:
 
 
 def test_window() -> None:
-    """After a flush a group rests four times as long as that took, 50 ms at most; after that the next goes out at once."""
+    """A group that was idle is written to at once; else a round is spread over five times what the last one took, 50 ms at most."""
     clock = Clock()
     group = clock.group()
+    took = 0.0
 
     def take_long() -> None:
         clock.now += took
 
-    wire = Pretended(tells=take_long)
-    group.add(wire.wire)
-    for took in (0.0, 0.001, 0.01, 5.0):
+    wires = [Pretended(tells=take_long) for _ in range(2 * SLICE)]
+    for wire in wires:
+        group.add(wire.wire)
+
+    def heard() -> int:
+        return sum(bool(wire.writes) for wire in wires)
+
+    for cost in (0.000_01, 0.000_05, 1.0):
+        took = cost
         clock.now += 1
-        group.send("first")
-        clock.turn()
-        group.send("in the same turn")
-        clock.turn()
-        group.send("second")
-        wire.writes.clear()
-        rest = min(WINDOW_MOST, REST * took)
-        clock.now += rest * 0.9
-        clock.turn()
-        assert bool(wire.writes) == (took == 0)
-        clock.now += rest * 0.11
-        clock.turn()
-        assert len(wire.writes) == 1 + (took == 0 and len(wire.writes) > 1)
-        clock.turn()
+        group.send("after a while")
+        clock.run()
+        assert heard() == 2 * SLICE
+        for wire in wires:
+            wire.writes.clear()
+        window = min(WINDOW_MOST, (1 + REST) * cost * len(wires))
+        took = 0.0
+        group.send("right behind it")
+        clock.run()
+        assert heard() == 0
+        clock.now += window / 2 + 1e-9
+        clock.run()
+        assert heard() == SLICE
+        clock.now += window / 2 + 1e-9
+        clock.run()
+        assert heard() == 2 * SLICE
+        for wire in wires:
+            assert len(wire.writes) == 1
+            wire.writes.clear()
+
+
+def test_much_is_pending() -> None:
+    """A window ends early where so many messages are pending that to join more of them saves little."""
+    clock = Clock()
+    group = clock.group()
+    wire = Pretended()
+    group.add(wire.wire)
+    group._window = WINDOW_MOST
+    for _ in range(ENOUGH - 1):
+        group.send("x")
+        clock.run()
+    assert not wire.writes
+    group.send("x")
+    clock.run()
+    assert wire.writes == [frame_of("x") * ENOUGH]
 
 
 def test_pending_is_bounded() -> None:
@@ -174,7 +207,7 @@ def test_pending_is_bounded() -> None:
     group = clock.group()
     wire = Pretended()
     group.add(wire.wire)
-    group._resting = True
+    group._window = WINDOW_MOST
     for _ in range(64):
         group.send(b"x" * (PENDING_MOST // 32))
         assert group._size <= PENDING_MOST

@@ -119,7 +119,10 @@ async def test_library_goes_behind(start: Start) -> None:
             (asked, Opcode.PONG),
             (closed, Opcode.CLOSE),
         ):
-            group._resting = True  # until the test says otherwise nothing is flushed
+            group._window, group._rested = (
+                3600,
+                wire.loop.time(),
+            )  # until the test says otherwise nothing is flushed
             group.send("text")
             await act()
             assert await heard() == [Opcode.TEXT, opcode]
@@ -135,10 +138,9 @@ async def test_nothing_to_say(start: Start) -> None:
         wire = await opened(here)
         group = Group()
         group.add(wire)
-        group._resting = True
+        group._window, group._rested = 3600, wire.loop.time()
         group.send("text")
         sock.sendall(b"\x8a\x80\x00\x00\x00\x00" * 3)  # pongs that nobody asked for
         sock.sendall(b"\x01\x81\x00\x00\x00\x00a")  # the first part of a message
         await until(lambda: wire.protocol.current_size is not None)
-        assert len(group._pending) == 1
-        assert not group._ahead
+        assert group._at[wire] == 0
