@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 
 from .report import number
-from .results import Line, Results
-from .scenarios.base import Metric, Scenario
+from .results import Line, Results, rival
+from .scenarios.base import Goal, Metric, Scenario
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +77,8 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
         text = f"{number(median)} {metric.unit}".rstrip()
         reach = max(values)
         if metric.goal and (goal := _goal(metric, line, lines)):
-            ratio = results.ratio(scenario, line, metric.key, metric.goal.against)
-            text += f" = {ratio:.2f} of {metric.goal.against}'s"
+            ratio = results.ratio(scenario, line, metric.key, metric.goal)
+            text += f" = {ratio:.2f} of {_rival(metric.goal)}"
             _mark(axes, row, metric, goal)
             reach = max(reach, goal)
         axes.text(reach + most * 0.012, row, text, va="center", fontsize=9.5)
@@ -108,13 +108,13 @@ def _parts(axes: "Axes", row: int, metric: Metric, line: Line) -> None:
 
 def _goal(metric: Metric, line: Line, lines: list[Line]) -> float | None:
     """Return what our figure shall reach, or stay below."""
-    if metric.goal is None or line.stack != "wsfront":
-        return None
-    other = next(
-        (each for each in lines if (each.stack, each.backend) == (metric.goal.against, line.backend)), None
-    )
+    other = rival(metric.goal, line, lines) if metric.goal else None
     theirs = other.median(metric.key) if other else None
-    return None if theirs is None else theirs * metric.goal.factor
+    return None if theirs is None or metric.goal is None else theirs * metric.goal.factor
+
+
+def _rival(goal: Goal) -> str:
+    return f"{goal.against}'s with {goal.backend}" if goal.backend else f"{goal.against}'s"
 
 
 def _mark(axes: "Axes", row: int, metric: Metric, goal: float) -> None:
@@ -122,7 +122,7 @@ def _mark(axes: "Axes", row: int, metric: Metric, goal: float) -> None:
     assert metric.goal  # noqa: S101 (there is a figure for it)
     axes.plot([goal, goal], [row - 0.45, row + 0.45], color=_GOAL, linewidth=2.5)
     word = "at least" if metric.better == "more" else "at most"
-    text = f"goal: {word} {metric.goal.factor} of {metric.goal.against}'s"
+    text = f"goal: {word} {metric.goal.factor} of {_rival(metric.goal)}"
     axes.text(goal, row - 0.48, text, fontsize=7.5, color=_GOAL, ha="center")
 
 

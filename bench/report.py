@@ -57,7 +57,7 @@ def _scenario(results: Results, scenario: Scenario) -> str:
     rows += [[who, *(each[who] for each in shares)] for who in shares[0]] if shares else []
     parts = [f"## {scenario.title}", "", scenario.summary, "", *_table(rows)]
     goals = [
-        f"- {goal['metric']}: {goal['ratio']:.2f} of {results.titles[goal['against']]}'s; wanted at "
+        f"- {goal['metric']}: {goal['ratio']:.2f} of {results.titles[goal['against']]}{goal['with']}'s; wanted at "
         f"{'least' if goal['better'] == 'more' else 'most'} {goal['goal']}: {'met' if goal['met'] else 'missed'}"
         for goal in results.goals(scenario)
     ]

@@ -4,12 +4,14 @@ Knows nothing of how it is taken or shown.
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .scenarios.base import Cpu, Options, Scenario
+from .scenarios.base import Cpu, Goal, Options, Scenario
 
 _OTHERS = 0.05
+_OURS = "wsfront"  # the name of our stack and of our backend
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,14 @@ class Line:
         )
 
 
+def rival(goal: Goal, line: Line, lines: Sequence[Line]) -> Line | None:
+    """Return the line that a goal compares ours with; a goal with a backend of its own is our backend's alone."""
+    if line.stack != _OURS or (goal.backend and line.backend != _OURS):
+        return None
+    wanted = (goal.against, goal.backend or line.backend)
+    return next((each for each in lines if (each.stack, each.backend) == wanted), None)
+
+
 @dataclass
 class Results:
     """Hold a run.
@@ -109,12 +119,9 @@ class Results:
             return ""
         return f"other programs took up to {others:.0%} of the machine: measure again when it is quiet"
 
-    def ratio(self, scenario: Scenario, line: Line, key: str, against: str) -> float | None:
-        """Return a figure relative to another stack's with the same backend: the medians' ratio."""
-        other = next(
-            (each for each in self.lines(scenario) if (each.stack, each.backend) == (against, line.backend)),
-            None,
-        )
+    def ratio(self, scenario: Scenario, line: Line, key: str, goal: Goal) -> float | None:
+        """Return a figure relative to that which its goal names: the medians' ratio; None: there is none, or it is not ours."""
+        other = rival(goal, line, self.lines(scenario))
         mine, theirs = line.median(key), other.median(key) if other else None
         return mine / theirs if mine is not None and theirs else None
 
@@ -149,7 +156,7 @@ class Results:
         for metric in scenario.metrics:
             for line in ours if metric.goal else []:
                 assert metric.goal  # noqa: S101 (asked for just above)
-                ratio = self.ratio(scenario, line, metric.key, metric.goal.against)
+                ratio = self.ratio(scenario, line, metric.key, metric.goal)
                 if ratio is not None:
                     met = (
                         ratio >= metric.goal.factor
@@ -161,6 +168,7 @@ class Results:
                             "metric": metric.title,
                             "stack": line.title,
                             "against": metric.goal.against,
+                            "with": f" + {metric.goal.backend}" if metric.goal.backend else "",
                             "ratio": ratio,
                             "goal": metric.goal.factor,
                             "better": metric.better,

@@ -173,7 +173,8 @@ def _trial(plan: Plan, options: Options, directory: Path, issued: Issued, proces
         backend = Running(plan.backend, directory, backend_port, options.connections)
         stack.start()
         authority = str(issued.ca) if stack.tls else None
-        with Load(processes, port=stack.port, path=plan.backend.echo, authority=authority) as load:
+        path = plan.backend.room if plan.scenario.in_room else plan.backend.echo
+        with Load(processes, port=stack.port, path=path, authority=authority) as load:
             trial = Trial(stack, backend.process.pid, load, options)
             values = plan.scenario.measure(trial)
     except (BenchFault, ApacheError) as error:

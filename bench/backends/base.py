@@ -22,6 +22,7 @@ class Backend:
         version: returns its version, or raises MissingFault.
         command: returns the command for a port.
         echo: the path at which it sends back what it gets.
+        room: the path at which all hear what one says.
         environment: returns more variables for a port and a number of connections.
     """
 
@@ -30,6 +31,7 @@ class Backend:
     version: Callable[[], str]
     command: Callable[[int], list[str]]
     echo: str
+    room: str
     environment: Callable[[int, int], Mapping[str, str]] = field(default=lambda _port, _connections: {})
 
 

@@ -16,5 +16,6 @@ BACKEND = Backend(
         *("--log-level", "warning", "--exit-with-parent"),
     ],
     echo="/ws/echo",
+    room="/ws/chat",
     environment=lambda _port, connections: {"WSFRONT_CONNECTIONS": str(connections + _SPARE)},
 )

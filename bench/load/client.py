@@ -51,7 +51,18 @@ class Connection:
         tag: whatever a scenario keeps here.
     """
 
-    __slots__ = ("_buffer", "_client", "_out", "_socket", "_step", "began", "leaving", "number", "tag")
+    __slots__ = (
+        "_buffer",
+        "_client",
+        "_hook",
+        "_out",
+        "_socket",
+        "_step",
+        "began",
+        "leaving",
+        "number",
+        "tag",
+    )
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -96,6 +107,12 @@ class Connection:
         if sent < len(data):
             self._out += data[sent:]
             self._client.poll.modify(self.number, select.EPOLLIN | select.EPOLLOUT)
+
+    def listen(self, hook: "Callable[[Connection, bytes], None]") -> None:
+        """Hand all bytes to a hook as they come, from now on: no frame is taken apart, and no ping answered."""
+        self._hook = hook
+        self._step = self._streaming
+        self._hand_over()
 
     def leave(self) -> None:
         """Say goodbye; the connection ends once the server has closed it."""
@@ -156,13 +173,27 @@ class Connection:
             self._client.on_open(self)
             self._take_frames()
 
-    def _open(self) -> None:
+    def _send_on(self) -> None:
         if self._out:
             del self._out[: self._socket.send(self._out)]
             if not self._out:
                 self._client.poll.modify(self.number, select.EPOLLIN)
+
+    def _open(self) -> None:
+        self._send_on()
         if self._read():
             self._take_frames()
+
+    def _streaming(self) -> None:
+        self._send_on()
+        if self._read():
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._buffer:
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            self._hook(self, data)
 
     def _read(self) -> bool:
         """Take what is there; tell whether the connection goes on."""

@@ -30,10 +30,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Goal:
-    """Say what a figure of ours shall be, relative to another stack's."""
+    """Say what a figure of ours shall be, relative to another stack's.
+
+    Attributes:
+        against: the other stack.
+        factor: how many times its figure.
+        backend: what stands behind it, where ours is measured with our own; empty: the same as behind ours.
+    """
 
     against: str
     factor: float
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ class Scenario:
         metrics: the figures that `measure` returns, by their keys; one that does not apply is left out.
         measure: takes them.
         backends: the backends that it is run with.
+        in_room: its sockets are in the backend's room, not at its echo.
     """
 
     name: str
@@ -147,3 +155,4 @@ class Scenario:
     metrics: tuple[Metric, ...]
     measure: Callable[[Trial], dict[str, float]]
     backends: tuple[str, ...] = ("wsfront",)
+    in_room: bool = False

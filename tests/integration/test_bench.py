@@ -18,6 +18,7 @@ from tests.waiting import SECOND, until
 
 ROOT = Path(__file__).parents[2]
 SOCKETS = 20
+ALONE = [scenario for scenario in all_scenarios().values() if not scenario.in_room]
 SMALL = Options(connections=SOCKETS, seconds=0.4, hold=0.6, reloads=1)
 pytestmark = [
     pytest.mark.needs("apache"),
@@ -32,9 +33,9 @@ def measured(scenario: str, *stacks: type[Stack], options: Options = SMALL) -> R
 
 @pytest.fixture(scope="module")
 def everything() -> Results:
-    """Run all scenarios on all stacks that are installed."""
+    """Run all scenarios of one socket each on all stacks that are installed."""
     every = [*all_stacks().values()]
-    return run([*all_scenarios().values()], every, SMALL, rounds=1, say=lambda _line: None)
+    return run(ALONE, every, SMALL, rounds=1, say=lambda _line: None)
 
 
 def rows(results: Results, scenario: str) -> dict[str, Row]:
@@ -48,8 +49,8 @@ def test_every_installed_stack_has_a_row(everything: Results) -> None:
     assert left_out == set(everything.left_out)
     present = {name for name, stack in all_stacks().items() if stack.title not in left_out}
     assert {"direct", "wsfront", "apache-debian"} <= present
-    for scenario in all_scenarios():
-        assert {name: row.fault for name, row in rows(everything, scenario).items()} == dict.fromkeys(
+    for scenario in ALONE:
+        assert {name: row.fault for name, row in rows(everything, scenario.name).items()} == dict.fromkeys(
             present, ""
         )
 
@@ -87,6 +88,17 @@ def test_reload_keeps_apaches_sockets(everything: Results) -> None:
         row = rows(everything, "reload")[name]
         assert (row.values["kept"], row.values["refused"]) == (100, 0), (name, row)
         assert row.values["shaken"] > 1, (name, row)
+
+
+@pytest.mark.parametrize("scenario", ["burst", "paced"])
+def test_room_is_heard(scenario: str) -> None:
+    """With every backend that is here, directly and through Apache, all sockets hear every message."""
+    results = measured(scenario, all_stacks()["direct"], all_stacks()["wsfront"])
+    assert {"wsfront", "stock"} <= {row.backend for row in results.rows}
+    for row in results.rows:
+        assert not row.fault, row
+        assert not [note for note in row.notes if "heard" in note or "opened" in note], row
+        assert scenario == "paced" or row.values["rate"] > 100, row
 
 
 def test_lost_sockets_are_counted() -> None:
@@ -188,7 +200,7 @@ def test_results_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], "SCENARIO: there is no nothing: choose of idle, handshakes, echo, reload"),
+        (["nothing"], "SCENARIO: there is no nothing: choose of idle, handshakes, echo, reload, burst, paced"),
         (["--against", "iis"], "--against: there is no iis: choose of direct, wsfront, apache-debian, nginx, haproxy, caddy"),
         (["--connections", "900000"], "--connections: 900000 connections need more ports than net.ipv4.ip_local_port_range allows here"),
         (["--connections", "0"], "argument --connections: '0' is no count: a number from 1 to 1000000"),

@@ -18,9 +18,9 @@ def test_rounds_are_interleaved_and_turn() -> None:
 
 def test_every_file_is_found_in_its_place() -> None:
     """What lies in the folders is known by its name, in the order of its rank."""
-    assert [*all_scenarios()][:4] == ["idle", "handshakes", "echo", "reload"]
+    assert [*all_scenarios()][:6] == ["idle", "handshakes", "echo", "reload", "burst", "paced"]
     assert [*all_stacks()] == ["direct", "wsfront", "apache-debian", "nginx", "haproxy", "caddy"]
-    assert "wsfront" in all_backends()
+    assert [*all_backends()][:3] == ["wsfront", "stock", "ws"]
 
 
 def test_goals_name_stacks_that_there_are() -> None:

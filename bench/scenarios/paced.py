@@ -1,0 +1,132 @@
+"""Fan-out at a steady pace: the highest rate of messages at which the slowest hundredth of the deliveries stays below 100 ms."""
+
+import math
+import time
+from typing import Any
+
+from bench.load.client import Client
+
+from .base import Goal, Metric, Scenario, Trial
+from .idle import reasons, work_open
+from .room import Ears, line, work_drain
+
+_LIMIT_SECONDS = 0.1
+_SHARE = 0.01
+_FIRST_RATE = 5.0
+_EACH_RATE = 4.0  # messages a second of one socket: a backend may bound it
+_BISECTIONS = 2
+_LEAD_SECONDS = 0.2
+_LATE_SECONDS = 1.0
+_BUCKETS = 1000  # of a millisecond each; what took longer is in the last
+
+
+class _Timing(Ears):
+    """Count lines by how long they took."""
+
+    def __init__(self, client: Client) -> None:
+        self.buckets = [0] * _BUCKETS
+        self.late = 0
+        super().__init__(client)
+
+    def note(self, seconds: float) -> None:
+        self.buckets[min(_BUCKETS - 1, int(seconds * 1000))] += 1
+        self.late += seconds > _LIMIT_SECONDS
+
+
+def work(client: Client, *, rate: float, seconds: float, speaks: bool) -> dict[str, Any]:
+    """Hear for some time what one process says at a pace; it gives up once too much is late.
+
+    A message's time runs from the moment when it was due: a load generator that is late itself is no excuse.
+    """
+    ears = _Timing(client)
+    count = max(1, round(rate * seconds))
+    hopeless = 5 * _SHARE * count * len(client.open)
+    began = time.monotonic() + _LEAD_SECONDS
+    speakers = list(client.open)
+    said = 0
+    while speaks and said < count and ears.late <= hopeless and client.open:
+        due = began + said / rate
+        if (now := time.monotonic()) >= due:
+            speakers[said % len(speakers)].send(line(due))
+            said += 1
+        else:
+            client.turn(due - now)
+    wanted = count * len(client.open)
+    end = began + seconds + _LATE_SECONDS
+    while ears.heard < wanted and ears.late <= hopeless and time.monotonic() < end:
+        client.turn(0.05)
+    return {"buckets": ears.buckets, "wanted": wanted, "ended": client.ended}
+
+
+def measure(trial: Trial) -> dict[str, float]:
+    """Double the rate until it is too much, and look in between."""
+    load = trial.load
+    opened = load.call(work_open, [{"count": share} for share in load.shares(trial.options.connections)])
+    count = sum(each["open"] for each in opened)
+    if count < trial.options.connections:
+        trial.notes.append(f"{count} of {trial.options.connections} opened: {reasons(opened)}")
+    most = _EACH_RATE * opened[0]["open"]
+    values: dict[str, float] = {"rate": 0.0, "deliveries": 0.0}
+    good, bad, rate, looks = 0.0, 0.0, _FIRST_RATE, 0
+    while looks <= _BISECTIONS and rate <= most:
+        found = _at(trial, rate)
+        if found:
+            good = rate
+            values = {"rate": rate, "deliveries": rate * count, **found}
+        else:
+            bad = rate
+        looks += bool(bad)
+        rate = math.sqrt(max(good, 1.0) * bad) if bad else 2 * rate
+    if not bad:
+        trial.notes.append(f"the sockets may say no more than {most:g} messages a second")
+    return values
+
+
+def _at(trial: Trial, rate: float) -> dict[str, float]:
+    """Return the figures at a rate; none, where it is too much: twice, for one may be a disturbance."""
+    load = trial.load
+    each = [{"speaks": index == 0} for index in range(len(load.pids))]
+    for _ in range(2):
+        with trial.watch() as span:
+            replies = load.call(work, each, rate=rate, seconds=trial.options.seconds)
+        buckets = [sum(reply["buckets"][number] for reply in replies) for number in range(_BUCKETS)]
+        wanted = sum(reply["wanted"] for reply in replies)
+        p99 = _percentile(buckets, wanted, 1 - _SHARE)
+        load.call(work_drain)
+        if p99 <= _LIMIT_SECONDS * 1000:
+            return {
+                "median": _percentile(buckets, wanted, 0.5),
+                "p99": p99,
+                "proxy_cpu": span.proxy / wanted * 1e6,
+                "backend_cpu": span.backend / wanted * 1e6,
+            }
+    return {}
+
+
+def _percentile(buckets: list[int], wanted: int, share: float) -> float:
+    """Return in how many milliseconds this share of all wanted was there; what never came took for ever."""
+    heard = 0
+    for number, count in enumerate(buckets[:-1], 1):
+        heard += count
+        if heard >= share * wanted > 0:
+            return float(number)
+    return math.inf
+
+
+SCENARIO = Scenario(
+    name="paced",
+    rank=5,
+    title="Fan-out at a steady pace",
+    summary="The highest rate of messages of 100 bytes, each to all sockets, at which 99 % of the deliveries take 100 ms at the most.",
+    metrics=(
+        Metric("rate", "messages", "/s", "more", goal=Goal("nginx", 2, backend="stock")),
+        Metric("deliveries", "deliveries at that rate", "/s", "more", plot=False),
+        Metric("median", "median at that rate", "ms", "less", plot=False),
+        Metric("p99", "99th percentile at that rate", "ms", "less", plot=False),
+        Metric("proxy_cpu", "proxy CPU per delivery", "µs", "less", plot=False),
+        Metric("backend_cpu", "backend CPU per delivery", "µs", "less", plot=False),
+    ),
+    measure=measure,
+    backends=("wsfront", "stock", "ws"),
+    in_room=True,
+)
