@@ -36,6 +36,7 @@ from .pages import serve as serve_page
 from .routes import Route, program_route, routes_of
 from .settings import Settings, Socket
 from .systemd import Manager
+from .uploads import Uploads
 from .wire import RESTART, Wire
 from .workers import forked
 from .workers.processes import Processes, StartError
@@ -105,6 +106,7 @@ class Backend:
             else None
         )
         self.large_echoes: set[Wire] = set()
+        self.uploads = Uploads()
         self.processes = Processes(settings.process_limits)
         self.open = 0
         self.held: Counter[tuple[Socket, str]] = Counter()
@@ -237,6 +239,7 @@ class Backend:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self.empty.wait()
+        await self.uploads.pool.close()
         for server in servers:
             server.close(close_connections=False)
         for wire in list(self.live):
@@ -339,7 +342,7 @@ class Backend:
         """
         settings = self.settings
         room = "" if settings.program else checked_room(parse_qs(query).get("room", ["lobby"])[0])
-        chat = partial(session.chat, wire, self.hall, room)
+        chat = partial(session.chat, wire, self.hall, room, self.uploads)
         if not settings.program and settings.workers != "forked":
             return partial(session.echo, wire, self.large_echoes) if route.is_echo else chat
         environment = cgi.variables(

@@ -19,11 +19,13 @@ from .messages import (
     Gone,
     Missing,
     Person,
+    PictureMessage,
     Presence,
     Refusal,
     Resume,
     Resumed,
     Said,
+    Shown,
     UserMessage,
     Welcome,
     encode,
@@ -202,8 +204,10 @@ class Hall:
             self.bus.unlist(member.room.name, member.person.id)
             member.person = None
 
-    async def say(self, member: Member, said: Said, request: UserMessage) -> Ack | None:
-        """Keep a line and send it to all in the room; one who joined signs it. A line with an id or a ref is acknowledged.
+    async def say(
+        self, member: Member, said: Said | Shown, request: UserMessage | PictureMessage
+    ) -> Ack | None:
+        """Keep a line or a picture and send it to all in the room; one who joined signs it. A line with an id or a ref is acknowledged.
 
         Raises:
             Refusal: try-again.
@@ -222,7 +226,7 @@ class Hall:
             ack.again = True
         return ack
 
-    async def publish(self, member: Member, said: Said, name: str | None, ref: str | None) -> Kept:
+    async def publish(self, member: Member, said: Said | Shown, name: str | None, ref: str | None) -> Kept:
         """Keep a message that may have an id, and send it to all in the room.
 
         Raises:

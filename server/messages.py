@@ -30,6 +30,8 @@ class Limits(msgspec.Struct, frozen=True):
     message: int = 2000
     name: int = 40
     frame: int = FRAME_MOST
+    picture: int = 4 << 20
+    alt: int = 500
     burst: int = 20
     per_second: int = 5
 
@@ -68,6 +70,15 @@ class UserMessage(msgspec.Struct, tag_field="type", tag="usermsg"):
     id: str | None = None
 
 
+class PictureMessage(msgspec.Struct, tag_field="type", tag="picture"):
+    """A picture of so many bytes, which are the next binary frame; ``alt`` says what it shows."""
+
+    size: Annotated[int, msgspec.Meta(gt=0)]
+    alt: str = ""
+    ref: str | None = None
+    id: str | None = None
+
+
 class Resume(msgspec.Struct, tag_field="type", tag="resume"):
     """Say who this client is, and where in the room it was; without a position, ask for it."""
 
@@ -89,7 +100,7 @@ class Ping(msgspec.Struct, tag_field="type", tag="ping"):
     ref: str | None = None
 
 
-Inbound = Join | UserMessage | Resume | Leave | Ping
+Inbound = Join | UserMessage | PictureMessage | Resume | Leave | Ping
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -128,6 +139,28 @@ class Said(msgspec.Struct, tag_field="type", tag="usermsg", rename={"from_": "fr
     from_: str | UnsetType = UNSET
     time: int | UnsetType = UNSET
     id: str | UnsetType = UNSET
+
+
+class Shown(msgspec.Struct, tag_field="type", tag="picture", rename={"from_": "from"}):
+    """A picture as everyone in the room receives it, ``data`` in base64; its fields are a line's but for the message."""
+
+    name: str
+    color: str
+    mime: str
+    width: int
+    height: int
+    data: bytes
+    alt: str
+    from_: str | UnsetType = UNSET
+    time: int | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+
+
+class Ready(msgspec.Struct, tag_field="type", tag="ready"):
+    """The announced picture may be sent."""
+
+    id: str | UnsetType = UNSET
+    ref: str | UnsetType = UNSET
 
 
 class Ack(msgspec.Struct, tag_field="type", tag="ack"):
@@ -214,7 +247,8 @@ def decode(text: str) -> Inbound:
         raise Refusal("bad-json", "This is not JSON.") from None
     if message.ref is not None and len(message.ref) > REF_MOST:
         raise Refusal("bad-field", f"A ref has at most {REF_MOST} characters.")
-    if isinstance(message, UserMessage) and message.id is not None and not 1 <= len(message.id) <= REF_MOST:
+    name = message.id if isinstance(message, UserMessage | PictureMessage) else None
+    if name is not None and not 1 <= len(name) <= REF_MOST:
         raise Refusal("bad-field", f"An id has 1 to {REF_MOST} characters.", message.ref)
     if isinstance(message, Resume):
         _check_resume(message)
@@ -234,8 +268,10 @@ def _misfit(text: str, fault: str) -> Refusal:
     except (msgspec.DecodeError, RecursionError):
         return Refusal("bad-json", "Expected one JSON object.")
     ref = head.ref if isinstance(head.ref, str) and len(head.ref) <= REF_MOST else None
-    if head.type not in ("join", "usermsg", "resume", "leave", "ping"):
-        return Refusal("unknown-type", "Unknown type; expected join, usermsg, resume, leave or ping.", ref)
+    if head.type not in ("join", "usermsg", "picture", "resume", "leave", "ping"):
+        return Refusal(
+            "unknown-type", "Unknown type; expected join, usermsg, picture, resume, leave or ping.", ref
+        )
     return Refusal("bad-field", f"{fault}.", ref)
 
 
@@ -258,6 +294,13 @@ def checked_message(message: str, ref: str | None = None) -> str:
     if len(message) > LIMITS.message:
         raise Refusal("too-long", f"A message has at most {LIMITS.message} characters.", ref)
     return message
+
+
+def checked_alt(alt: str, ref: str | None = None) -> str:
+    """Refuse a picture's text that is too long."""
+    if len(alt) > LIMITS.alt:
+        raise Refusal("too-long", f"A picture's text has at most {LIMITS.alt} characters.", ref)
+    return alt
 
 
 def checked_color(color: str | None, name: str, ref: str | None = None) -> str:

@@ -26,7 +26,6 @@ FORMATS = tuple(plugin.format for plugin in (
     GifImagePlugin.GifImageFile, JpegImagePlugin.JpegImageFile, PngImagePlugin.PngImageFile, WebPImagePlugin.WebPImageFile,
 ))  # fmt: skip
 PIXELS_MOST = 25_000_000  # what a phone takes; as WebP they need 420 MiB for a moment, in other formats less
-MEMORY = 512 << 20  # of address space, for the process
 SIDE_MOST = 1024
 SIDE_LEAST = 64
 DATA_MOST = 48 << 10  # in base64 a text of 64 KiB, which is what a client may send at once
@@ -37,16 +36,8 @@ Image.MAX_IMAGE_PIXELS = PIXELS_MOST  # of the declared size, before anything is
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-class Picture(msgspec.Struct, array_like=True):
-    """A picture made safe: WebP, of so many pixels."""
-
-    width: int
-    height: int
-    data: bytes
-
-
 def prepare(data: bytes) -> bytes:
-    """Make a picture safe and small; return a `Picture` in MessagePack.
+    """Make a picture safe and small; return its width, height and data, WebP, in MessagePack.
 
     Raises:
         Rejected: it is none, of another format, broken or too large.
@@ -88,7 +79,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     return there or image
 
 
-def _fitted(image: Image.Image) -> Picture:
+def _fitted(image: Image.Image) -> tuple[int, int, bytes]:
     """Encode a picture, worse or smaller, until it fits.
 
     Raises:
@@ -99,7 +90,7 @@ def _fitted(image: Image.Image) -> Picture:
             kept = io.BytesIO()
             image.save(kept, "WEBP", quality=quality)
             if kept.tell() <= DATA_MOST:
-                return Picture(*image.size, kept.getvalue())
+                return *image.size, kept.getvalue()
         if max(image.size) < SIDE_LEAST:
             raise Rejected("This picture cannot be made small enough.")
         image = image.resize(tuple(max(1, round(side * SMALLER)) for side in image.size))  # type: ignore[arg-type]  # two of them

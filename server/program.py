@@ -12,8 +12,8 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
+from .bucket import Bucket
 from .messages import FRAME_MOST
-from .session import Bucket
 from .wire import Wire
 from .workers.processes import Process, Processes, StartError
 

@@ -9,21 +9,27 @@ from collections.abc import AsyncIterable
 
 from websockets.exceptions import ConnectionClosed
 
+from .bucket import Bucket
 from .chat import Hall, Member
 from .frames import COMPRESS_MOST, frame_of
 from .messages import (
+    FRAME_MOST,
     LIMITS,
     ErrorMessage,
     Inbound,
     Join,
     Leave,
     Person,
+    PictureMessage,
     Ping,
     Pong,
+    Ready,
     Refusal,
     Resume,
     Said,
+    Shown,
     UserMessage,
+    checked_alt,
     checked_color,
     checked_message,
     checked_name,
@@ -31,6 +37,7 @@ from .messages import (
     decode,
     encode,
 )
+from .uploads import Sender, Uploads
 from .wire import Wire
 
 ECHO_MOST = 16 << 20
@@ -38,25 +45,6 @@ LARGE_ECHOES = (
     2  # of ECHO_MOST at a time: each takes about twice that of memory, and 20 ms of everybody's time
 )
 REFUSED_MOST = 100
-
-
-class Bucket:
-    """A token bucket: so many messages at once, so many a second over time."""
-
-    def __init__(self, burst: int, per_second: float, now: float) -> None:
-        self.burst = burst
-        self.per_second = per_second
-        self.tokens = float(burst)
-        self.then = now
-
-    def take(self, now: float) -> float:
-        """Take a token; return 0, or the seconds until there is one."""
-        self.tokens = min(self.burst, self.tokens + (now - self.then) * self.per_second)
-        self.then = now
-        if self.tokens < 1:
-            return (1 - self.tokens) / self.per_second
-        self.tokens -= 1
-        return 0.0
 
 
 async def echo(wire: Wire, large: set[Wire]) -> None:
@@ -78,24 +66,34 @@ async def echo(wire: Wire, large: set[Wire]) -> None:
         large.discard(wire)
 
 
-async def chat(wire: Wire, hall: Hall, room: str, frames: AsyncIterable[str | bytes] | None = None) -> None:
+async def chat(
+    wire: Wire, hall: Hall, room: str, uploads: Uploads, frames: AsyncIterable[str | bytes] | None = None
+) -> None:
     """Serve one socket of the chat until it closes; ``frames`` are what it sends, where that comes by another way."""
     clock = asyncio.get_running_loop().time
     bucket = Bucket(LIMITS.burst, LIMITS.per_second, clock())
     refused = 0
     member = Member(wire)
+    sender = Sender(wire, uploads)
     hall.enter(member, room)
     try:
         async for frame in frames or wire:
-            wait = bucket.take(clock())
+            message: Inbound | None = sender.take() if isinstance(frame, bytes) else None
+            # An announced picture was paid for when it was announced.
+            wait = 0.0 if message else bucket.take(clock())
             refused = refused + 1 if wait else 0
             if refused > REFUSED_MOST:
                 wire.drop(1008, "too many messages")
                 return
-            message = None
+            if isinstance(frame, str) and len(frame) > FRAME_MOST:
+                wire.drop(1009, "a text frame beyond 64 KiB")  # while a picture is let in
+                return
             try:
-                message = _read(frame, wait)
-                answer = await _serve(hall, member, message)
+                if isinstance(frame, bytes) and isinstance(message, PictureMessage):
+                    answer = await _show(hall, member, message, frame, uploads)
+                else:
+                    message = _read(frame, wait)
+                    answer = await _serve(hall, member, message, sender)
             except Refusal as refusal:
                 answer = _error(refusal, message)
             if answer is not None:
@@ -103,6 +101,7 @@ async def chat(wire: Wire, hall: Hall, room: str, frames: AsyncIterable[str | by
     except ConnectionClosed:
         pass
     finally:
+        sender.take()
         hall.exit(member)
 
 
@@ -116,7 +115,7 @@ def _read(frame: str | bytes, wait: float) -> Inbound:
         after = math.ceil(wait * 10) / 10
         raise Refusal("rate-limited", "Too many messages; wait a moment.", retry_after=after)
     if isinstance(frame, bytes):
-        raise Refusal("not-text", "Send text frames; the chat has no binary ones.")
+        raise Refusal("not-text", "Announce a picture, and send it when the answer is ready.")
     return decode(frame)
 
 
@@ -126,12 +125,12 @@ def _error(refusal: Refusal, message: Inbound | None) -> bytes:
         error.retry_after = refusal.retry_after
     if refusal.ref is not None:
         error.ref = refusal.ref
-    if isinstance(message, UserMessage) and message.id is not None:
+    if isinstance(message, UserMessage | PictureMessage) and message.id is not None:
         error.id = message.id
     return encode(error)
 
 
-async def _serve(hall: Hall, member: Member, message: Inbound) -> bytes | None:
+async def _serve(hall: Hall, member: Member, message: Inbound, sender: Sender) -> bytes | None:
     """Do what a message asks for and return the answer, where there is one.
 
     Raises:
@@ -143,6 +142,8 @@ async def _serve(hall: Hall, member: Member, message: Inbound) -> bytes | None:
             said = Said(name, checked_message(message.message, message.ref), color)
             ack = await hall.say(member, said, message)
             return None if ack is None else encode(ack)
+        case PictureMessage():
+            return _let_in(member, message, sender)
         case Join(ref=ref):
             name = checked_name(message.name, ref)
             color = checked_color(message.color, name, ref)
@@ -155,6 +156,37 @@ async def _serve(hall: Hall, member: Member, message: Inbound) -> bytes | None:
         case Ping():
             return encode(Pong() if message.ref is None else Pong(message.ref))
     return None
+
+
+def _let_in(member: Member, message: PictureMessage, sender: Sender) -> bytes:
+    if member.person is None:
+        raise Refusal("not-joined", "Join before you send a picture.", message.ref)
+    checked_alt(message.alt, message.ref)
+    sender.announce(message)
+    ready = Ready()
+    if message.id is not None:
+        ready.id = message.id
+    if message.ref is not None:
+        ready.ref = message.ref
+    return encode(ready)
+
+
+async def _show(
+    hall: Hall, member: Member, message: PictureMessage, data: bytes, uploads: Uploads
+) -> bytes | None:
+    """Make a picture safe and show it to the room.
+
+    Raises:
+        Refusal: bad-picture, busy, not-joined or try-again.
+    """
+    picture = await uploads.prepare(data, message.ref)
+    person = member.person
+    if person is None:
+        raise Refusal("not-joined", "Join before you send a picture.", message.ref)
+    mime, (width, height) = "image/webp", (picture.width, picture.height)
+    shown = Shown(person.name, person.color, mime, width, height, picture.data, message.alt)
+    ack = await hall.say(member, shown, message)
+    return None if ack is None else encode(ack)
 
 
 def _signature(person: Person | None, message: UserMessage) -> tuple[str, str]:

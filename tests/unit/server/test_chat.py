@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
 from server import chat, session
+from server.bucket import Bucket
 from server.messages import LIMITS, Limits, color_of
 from tests.unit.server.harness import SECONDS, Start, hear, say, until
 from tests.waiting import SECOND
@@ -51,7 +52,15 @@ async def test_join(start: Start) -> None:
         "room": "lobby",
         "count": 1,
         "people": [person],
-        "limits": {"message": 2000, "name": 40, "frame": 65536, "burst": 20, "per_second": 5},
+        "limits": {
+            "message": 2000,
+            "name": 40,
+            "frame": 65536,
+            "picture": 4194304,
+            "alt": 500,
+            "burst": 20,
+            "per_second": 5,
+        },
         **person,
     }
     await hear(ada, "presence")
@@ -282,7 +291,7 @@ async def test_rate_limit(start: Start, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_bucket() -> None:
     """A bucket gives its burst at once, then its rate, and never more than its burst."""
-    bucket = session.Bucket(3, 2.0, 100.0)
+    bucket = Bucket(3, 2.0, 100.0)
     assert [bucket.take(100.0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert [bucket.take(100.5), bucket.take(100.5)] == [0, 0.5]
     assert [bucket.take(200.0) for _ in range(4)] == [0, 0, 0, 0.5]

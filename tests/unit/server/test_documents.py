@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from server import chat, messages, session, settings
+from server import chat, messages, session, settings, uploads
 from server.messages import decode
 from tests.unit.server.harness import ROOT
 
@@ -14,7 +14,7 @@ PROTOCOL = (ROOT / "server" / "PROTOCOL.md").read_text(encoding="utf-8")
 README = (ROOT / "server" / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^([→←]) (\{.*?\})\n(?=[→←`])", PROTOCOL, re.MULTILINE | re.DOTALL)
 
-SENT = ("welcome", "usermsg", "presence", "pong", "error", "ack", "resumed", "gap")
+SENT = ("picture", "ready", "welcome", "usermsg", "presence", "pong", "error", "ack", "resumed", "gap")
 
 
 @pytest.mark.parametrize(("side", "text"), EXAMPLES, ids=str)
@@ -28,9 +28,10 @@ def test_example(side: str, text: str) -> None:
 
 def test_codes() -> None:
     """The codes listed are those that the code refuses with."""
-    source = "".join(map(inspect.getsource, (messages, session, chat)))
+    source = "".join(map(inspect.getsource, (messages, session, chat, uploads)))
     used = set(re.findall(r'Refusal\(\s*"([a-z-]+)"', source))
-    assert set(re.findall(r"^\| `([a-z]+-[a-z]+)` \|", PROTOCOL, re.MULTILINE)) == used
+    table = PROTOCOL.split("| code | when |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == used
 
 
 def test_settings() -> None:

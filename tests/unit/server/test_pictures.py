@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from PIL import Image, ImageCms
 
-from server import pictures
-from server.pictures import DATA_MOST, SIDE_MOST, Picture, prepare
+from server.pictures import DATA_MOST, SIDE_MOST, prepare
 from server.pool import JobLost, Pool
 from server.pooled import Rejected
+from server.uploads import MEMORY, Picture
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SECRET = b"SECRET-of-the-sender"
@@ -208,7 +208,7 @@ def test_bad(data: bytes, why: str) -> None:
 async def test_largest() -> None:
     """The largest picture that is allowed is read, by the decoder that needs most, within the memory of a process."""
     image = Image.new("RGBA", (5000, 5000), (*RED, 128))
-    pool = Pool("server.pictures", size=1, waiting=0, seconds=20, memory=pictures.MEMORY)
+    pool = Pool("server.pictures", size=1, waiting=0, seconds=20, memory=MEMORY)
     try:
         answer = await pool.run(saved(image, "WEBP", method=0))
     finally:
