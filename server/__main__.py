@@ -20,10 +20,12 @@ from . import pages
 from .app import Backend
 from .listen import ListenError, bind, release
 from .routes import chat_path
+from .seats import Seats
 from .settings import Settings, SettingsError, load, read_env_file
 from .systemd import Manager, take_sockets
 from .tls import Certificate
 from .workers.processes import StartError
+from .workers.shared import Supervisor
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):  # where it has no wheel, asyncio's own loop does the same, slower
@@ -160,15 +162,33 @@ def _serve(
             os.setuid(user.pw_uid)
         if parent:
             _exit_with(parent)
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            serving = inherited or [sock for _, sock in listening]
-            runner.run(Backend(settings, files, certificate).run(serving, manager, inherited=bool(inherited)))
+        serving = inherited or [sock for _, sock in listening]
+
+        def serve(manager: Manager, seats: Seats | None = None) -> None:
+            if seats:
+                _exit_with(supervisor)
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                backend = Backend(settings, files, certificate, seats=seats)
+                runner.run(backend.run(serving, manager, inherited=bool(inherited)))
+
+        supervisor = os.getpid()
+        if settings.workers in (1, "forked"):
+            serve(manager)
+            return 0
+        return Supervisor(
+            int(settings.workers),
+            serve,
+            serving,
+            manager,
+            most=settings.connections,
+            sockets=settings.sockets,
+            drain_seconds=settings.drain_seconds,
+        ).run()
     finally:
         manager.close()
         for address, sock in listening:
             sock.close()
             release(address)
-    return 0
 
 
 def _exit_with(parent: int) -> None:

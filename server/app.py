@@ -9,7 +9,6 @@ import json
 import logging
 import signal
 import socket
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -34,7 +33,8 @@ from .origins import passes
 from .pages import Page, answer
 from .pages import serve as serve_page
 from .routes import Route, program_route, routes_of
-from .settings import Settings, Socket
+from .seats import OwnSeats, Seat, Seats
+from .settings import Settings
 from .systemd import Manager
 from .uploads import Uploads
 from .wire import RESTART, Wire
@@ -87,7 +87,12 @@ class Backend:
     """One server over any number of listening sockets."""
 
     def __init__(
-        self, settings: Settings, pages: dict[str, Page], certificate: tls.Certificate | None = None
+        self,
+        settings: Settings,
+        pages: dict[str, Page],
+        certificate: tls.Certificate | None = None,
+        *,
+        seats: Seats | None = None,
     ) -> None:
         self.settings = settings
         self.certificate = certificate
@@ -109,7 +114,8 @@ class Backend:
         self.uploads = Uploads()
         self.processes = Processes(settings.process_limits)
         self.open = 0
-        self.held: Counter[tuple[Socket, str]] = Counter()
+        self.is_alone = seats is None
+        self.seats: Seats = seats or OwnSeats(settings.connections)
         self.draining = False
         self.farewell: Callable[[Wire], None] | None = None
         self.empty = asyncio.Event()
@@ -142,7 +148,7 @@ class Backend:
         servers = await self.start(listening)
         async with asyncio.TaskGroup() as tasks:
             loop.add_signal_handler(signal.SIGUSR1, send_home)
-            for sock in listening:
+            for sock in listening if self.is_alone else ():
                 log.info("listening on %s", name_of(sock))
             manager.tell("READY=1")
             watching = [tasks.create_task(manager.keep_told(self.status))]
@@ -373,7 +379,7 @@ class Backend:
     def _health(self, request: Request) -> Response:
         health: dict[str, object] = {
             "status": "draining" if self.draining else "ok",
-            "connections": self.open,
+            "connections": self.seats.taken,
             "rooms": len(self.hall.rooms),
             "people": sum(len(room.people) for room in self.hall.rooms.values()),
             "bus": self.bus.state(),
@@ -393,16 +399,17 @@ class Backend:
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS or wire not in self.live:
             return None
         is_closed = self.draining and self.farewell is None
-        if is_closed or self.open >= self.settings.connections:
-            why = "The server is stopping.\n" if is_closed else "The server is full.\n"
-            log.info("%s refused 503 from %s", wire.name, wire.client.address)
-            return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, why, Retry_After=RETRY_AFTER)
-        if wire.seat:
-            if self.held[wire.seat] >= wire.seat[0].per_address:
-                log.info("%s refused 429 from %s", wire.name, wire.client.address)
-                why = "Your address holds too many sockets already.\n"
-                return answer(request, HTTPStatus.TOO_MANY_REQUESTS, why, Retry_After=RETRY_AFTER)
-            self.held[wire.seat] += 1
+        refused = "full" if is_closed else self.seats.take(wire.seat)
+        if refused:
+            too_many = refused == "address"
+            status = HTTPStatus.TOO_MANY_REQUESTS if too_many else HTTPStatus.SERVICE_UNAVAILABLE
+            log.info("%s refused %d from %s", wire.name, status, wire.client.address)
+            why = (
+                "Your address holds too many sockets already.\n"
+                if too_many
+                else ("The server is stopping.\n" if is_closed else "The server is full.\n")
+            )
+            return answer(request, status, why, Retry_After=RETRY_AFTER)
         self.open += 1
         self.empty.clear()
         wire.on_lost = partial(self._lost, wire.seat)
@@ -410,12 +417,9 @@ class Backend:
             self.generations.note(wire)
         return None
 
-    def _lost(self, seat: tuple[Socket, str] | None) -> None:
+    def _lost(self, seat: Seat | None) -> None:
         self.open -= 1
-        if seat:
-            self.held[seat] -= 1
-            if not self.held[seat]:
-                del self.held[seat]
+        self.seats.give(seat)
         if self.draining and not self.open:
             self.empty.set()
 

@@ -177,7 +177,10 @@ def _serving(values: dict[str, object], program: Sequence[str], handler: str) ->
                 "WSFRONT_WORKERS: a handler runs in a process for each connection; set it to forked"
             )
     if values.get("workers", 1) not in (1, "forked"):
-        faults.append("WSFRONT_WORKERS: rooms in memory are one process's; set it to 1 or forked")
+        if values.get("exit_when_idle"):
+            faults.append("WSFRONT_EXIT_WHEN_IDLE: it is for one process; set WSFRONT_WORKERS to 1 or forked")
+        if not program:
+            faults.append("WSFRONT_WORKERS: rooms in memory are one process's; set it to 1 or forked")
     if program:
         if values.get("workers") == "forked":
             faults.append(

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, MutableMapping
 
 from .listen import ListenError, prepare
@@ -59,6 +60,15 @@ class Manager:
         is_meant = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
         is_set = is_meant and microseconds.isdecimal() and int(microseconds) > 0
         self._half = int(microseconds) / 2_000_000 if is_set else None
+        self._told = ""
+        self._due = 0.0
+
+    @classmethod
+    def over(cls, sock: socket.socket, limit: float) -> "Manager":
+        """Make one that tells by a socket of our own, and gives a sign of life at half of so many seconds."""
+        made = cls({})
+        made._socket, made._half = sock, limit / 2
+        return made
 
     def close(self) -> None:
         """Tell nothing from now on."""
@@ -76,19 +86,21 @@ class Manager:
 
     async def keep_told(self, status: Callable[[], str]) -> None:
         """Tell the status whenever it has changed, and at half the watchdog's time that this event loop still turns."""
-        if self._socket is None:
-            return
-        clock = asyncio.get_running_loop().time
-        told, due = "", clock()
-        while True:
-            lines = []
-            if (now := status()) != told:
-                lines, told = [f"STATUS={now}"], now
-            if self._half is not None and clock() >= due:
-                lines.append("WATCHDOG=1")
-                due = clock() + self._half
-            self.tell(*lines)
-            await asyncio.sleep(PERIOD if self._half is None else min(PERIOD, max(0.0, due - clock())))
+        while self._socket is not None:
+            self.keep_alive(status())
+            await asyncio.sleep(
+                PERIOD if self._half is None else min(PERIOD, max(0.0, self._due - time.monotonic()))
+            )
+
+    def keep_alive(self, status: str) -> None:
+        """Tell a status that has changed, and give a sign of life where it is time for one."""
+        lines = []
+        if status != self._told:
+            lines, self._told = [f"STATUS={status}"], status
+        if self._half is not None and time.monotonic() >= self._due:
+            lines.append("WATCHDOG=1")
+            self._due = time.monotonic() + self._half
+        self.tell(*lines)
 
 
 def _connect(address: str) -> socket.socket | None:
