@@ -13,7 +13,6 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from .bucket import Bucket
-from .bucket import Bucket
 from .messages import FRAME_MOST
 from .wire import Wire
 from .workers.processes import Process, Processes, StartError
