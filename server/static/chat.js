@@ -7,8 +7,9 @@
  */
 
 /** @typedef {{id: string, name: string, color: string}} Person */
-/** @typedef {{name: string, message: string, color: string, from?: string, time?: number, id?: string, offset?: number}} Line */
-/** @typedef {{id: string, text: string, item: HTMLElement, state: "waiting"|"sending"|"failed", kept?: boolean}} Outgoing */
+/** @typedef {{name: string, message?: string, color: string, from?: string, time?: number, id?: string, offset?: number}} Line */
+/** @typedef {Line & {mime?: string, data?: string, width?: number, height?: number, alt?: string}} Shown a line that may be a picture */
+/** @typedef {{id: string, text: string, item: HTMLElement, state: "waiting"|"sending"|"failed", kept?: boolean, file?: Blob|null}} Outgoing */
 /** @typedef {{epoch: string, offset: number}} Position */
 /** @typedef {{came: string[], went: string[], more: number}} Digest */
 
@@ -16,11 +17,14 @@ const SECOND = 1000;
 const BACKOFF = { base: 1, cap: 30, stable: 10 }; // seconds
 const PING_EVERY = 25 * SECOND; // load balancers cut a silent connection after 60 s, some after 30
 const PATIENCE = 10 * SECOND; // without an answer to a ping the connection is dead, whatever the browser believes
+const UPLOAD = 75 * SECOND; // a picture may take as long to go out, and what comes behind it has to wait
 const HANDSHAKE = 20 * SECOND; // a full proxy lets a handshake hang instead of refusing it
 const SHOWN = 500; // messages in the document
 const QUEUED = 100; // messages that may wait
 const LISTED = 200; // people in the list; the count is exact anyway
 const GROUP = 300 * SECOND; // one sender's lines within this time stand together
+const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+const SIDE = 2048; // pixels of a picture that is too large to be sent as it is
 const DIGEST = 1.5 * SECOND; // comings and goings within this time become one note
 
 // ---------------------------------------------------------------- pure functions
@@ -194,16 +198,40 @@ function group(item) {
   item?.classList.toggle("continues", Boolean(continues));
 }
 
-/** Make a message's item. @param {Line} line @param {boolean} own */
-function messageItem(line, own) {
+/** Make a message's item. @param {Shown} line @param {boolean} own @param {Blob|null} [file] a picture that is not sent yet */
+function messageItem(line, own, file) {
   const item = copyFor("message-template", own ? "You" : line.name, line.color);
   item.classList.toggle("own", own);
   item.dataset.sender = own ? "you" : `${line.from ?? ""} ${line.name}`;
   const link = { target: "_blank", rel: "noopener noreferrer nofollow" };
-  const parts = pieces(line.message).map((piece) => (typeof piece === "string" ? piece : make("a", { ...link, href: piece.href, textContent: piece.href })));
+  if (file || line.data) {
+    frame(item, line, file);
+    stamp(item, line.time);
+    return item;
+  }
+  const parts = pieces(line.message ?? "").map((piece) => (typeof piece === "string" ? piece : make("a", { ...link, href: piece.href, textContent: piece.href })));
   item.querySelector(".text")?.append(...parts);
   stamp(item, line.time);
   return item;
+}
+
+/** Make a picture's address: no other kind of content than a picture, whatever the line says. @param {Shown} line */
+const source = ({ mime, data }) => (PICTURES.includes(mime ?? "") && /^[\w+/]+=*$/.test(data ?? "") ? `data:${mime};base64,${data}` : "");
+
+/** Put a picture into an item, and what is said of it below. @param {HTMLElement} item @param {Shown} line @param {Blob|null} [file] */
+function frame(item, line, file) {
+  const { name, alt, width, height } = line;
+  const image = make("img", { alt: alt || `Picture from ${name}`, decoding: "async", onload: () => void (atEnd && toEnd()) });
+  if (width && height) Object.assign(image, { width, height }); // its place is kept until it is there
+  if (file) {
+    const reader = new FileReader();
+    reader.onload = () => image.src || (image.src = String(reader.result));
+    reader.readAsDataURL(file);
+  } else image.src = source(line);
+  const text = /** @type {Element} */ (item.querySelector(".text"));
+  text.classList.add("picture");
+  text.replaceChildren(image);
+  if (alt) text.append(make("span", { textContent: alt, ariaHidden: "true" })); // it is the image's text already
 }
 
 /** Set an item's time. @param {HTMLElement} item @param {number} [time] */
@@ -220,7 +248,7 @@ function remark(text) {
   return item;
 }
 
-/** Show a line from the room, or settle our own with it; each once. @param {Line} line */
+/** Show a line from the room, or settle our own with it; each once. @param {Shown} line */
 function receive(line) {
   if (line.offset !== undefined && !follows(line.offset)) return;
   const entry = line.id && outbox.find(({ id }) => id === line.id);
@@ -280,7 +308,7 @@ function restored(left) {
 // ---------------------------------------------------------------- what is to be sent
 
 let outbox = /** @type {Outgoing[]} */ ([]);
-let limits = { message: 2000, burst: 20, per_second: 5 };
+let limits = { message: 2000, picture: 4 << 20, alt: 500, burst: 20, per_second: 5 };
 let bucket = { tokens: 0, time: 0 };
 let pumping = 0;
 let held = false; // the server could keep nothing when it was last asked
@@ -289,10 +317,10 @@ const settled = /** @type {Set<string>} */ (new Set()); // our own that were kep
 /** Make up a name that nobody else has; randomUUID needs a page over TLS. */
 const token = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-/** Queue a text, show it, and send it as soon as that is allowed; the same id twice is one message. @param {string} text @param {string} id */
-function submit(text, id = token()) {
-  const item = messageItem({ ...you, message: text }, true);
-  const entry = /** @type {Outgoing} */ ({ id, text, item, state: "waiting" });
+/** Queue a text, or a picture with what is said of it, show it, and send it as soon as that is allowed; the same id twice is one message. @param {string} text @param {string} id @param {Blob|null} [file] */
+function submit(text, id = token(), file = null) {
+  const item = messageItem({ ...you, message: text, alt: text }, true, file);
+  const entry = /** @type {Outgoing} */ ({ id, text, item, file, state: "waiting" });
   atEnd = true;
   place(item, null);
   outbox.push(entry);
@@ -310,7 +338,8 @@ function pump() {
       pumping = setTimeout(pump, wait * SECOND);
       return;
     }
-    transmit({ type: "usermsg", message: entry.text, id: entry.id }, entry);
+    const { id, text, file } = entry;
+    transmit(file ? { type: "picture", size: file.size, alt: text, id } : { type: "usermsg", message: text, id }, entry);
     mark(entry, "sending");
   }
 }
@@ -331,16 +360,16 @@ function mark(entry, state, reason) {
   line.hidden = state === "sending";
   line.textContent = state === "failed" ? `Not sent: ${reason}` : joined ? "Waiting its turn" : "Waiting for the connection";
   if (state === "failed") {
-    line.append(make("button", { type: "button", textContent: "Try again", onclick: () => (forget(entry), submit(entry.text)) }));
+    line.append(make("button", { type: "button", textContent: "Try again", onclick: () => (forget(entry), submit(entry.text, token(), entry.file)) }));
     line.append(make("button", { type: "button", textContent: "Delete", onclick: () => forget(entry) }));
   }
-  keep("sessionStorage", `outbox.${room}`, outbox.map(({ id, text }) => ({ id, text })));
+  keepOutbox();
 }
 
 /** Take a message out of the queue. @param {Outgoing} entry */
 function drop(entry) {
   outbox = outbox.filter((other) => other !== entry);
-  keep("sessionStorage", `outbox.${room}`, outbox.map(({ id, text }) => ({ id, text })));
+  keepOutbox();
 }
 
 /** Remove a message that was not sent. @param {Outgoing} entry */
@@ -348,6 +377,16 @@ function forget(entry) {
   drop(entry);
   entry.item.remove();
   input.focus();
+}
+
+/** Keep what is not sent for a reload, but for pictures, which are too large for that. */
+const keepOutbox = () => keep("sessionStorage", `outbox.${room}`, outbox.filter(({ file }) => !file).map(({ id, text }) => ({ id, text })));
+
+/** Send a picture, now that the server has room for it. @param {object} _ @param {Sent} [entry] */
+function upload(_, entry) {
+  if (!entry || entry === "resume" || !entry.file) return;
+  flight.push(entry);
+  socket?.send(entry.file);
 }
 
 /** Note that a message of our own is kept; its copy settles it, unless that came before. @param {{id?: string, again?: boolean}} ack */
@@ -361,19 +400,20 @@ function acknowledged({ id, again }) {
   settle(entry, {});
 }
 
-/** Turn a message of our own into a sent one: everybody has it now. @param {Outgoing} entry @param {{time?: number}} line */
+/** Turn a message of our own into a sent one: everybody has it now. @param {Outgoing} entry @param {Partial<Shown>} line */
 function settle(entry, line) {
   const first = pending();
   drop(entry);
   delete entry.item.dataset.state;
   entry.item.querySelector(".state")?.remove();
+  if (line.data) frame(entry.item, /** @type {Shown} */ (line)); // as everybody sees it
   stamp(entry.item, line.time);
   if (first !== entry.item) place(entry.item); // it overtook one that has to wait
 }
 
 /** Deal with an error. @param {{code: string, message: string, retry_after?: number}} error @param {Sent} [entry] what caused it */
 function failed({ code, message, retry_after = 1 }, entry) {
-  const wait = code === "rate-limited" || code === "try-again";
+  const wait = ["rate-limited", "try-again", "busy"].includes(code);
   if (entry === "resume") {
     if (!wait) position = null; // it is no position; we go on from where the room is
     clearTimeout(timers.resume);
@@ -520,7 +560,8 @@ function probe() {
   transmit({ type: "ping", ref: "alive" });
   spend();
   clearTimeout(timers.patience);
-  timers.patience = setTimeout(() => lost(asked, 1006), PATIENCE);
+  const uploads = flight.some((sent) => sent && sent !== "resume" && sent.file);
+  timers.patience = setTimeout(() => lost(asked, 1006), uploads ? UPLOAD : PATIENCE);
 }
 
 /** Hand a message to whom it concerns. @param {WebSocket} from @param {any} message */
@@ -528,9 +569,9 @@ function hear(from, message) {
   if (from !== socket) return;
   clearTimeout(timers.patience);
   // Whatever we send has one answer, in order: so an error needs no ref, and one about a frame that came too early has none.
-  const told = message.type === "presence" || message.type === "usermsg" || (message.type === "gap" && message.ref === undefined);
+  const told = message.type === "presence" || message.type === "usermsg" || message.type === "picture" || (message.type === "gap" && message.ref === undefined);
   const entry = told ? null : flight.shift();
-  const concerns = { usermsg: receive, welcome: welcomed, presence, error: failed, ack: acknowledged, resumed, gap: resumed };
+  const concerns = { usermsg: receive, picture: receive, ready: upload, welcome: welcomed, presence, error: failed, ack: acknowledged, resumed, gap: resumed };
   if (Object.hasOwn(concerns, message.type)) concerns[/** @type {keyof typeof concerns} */ (message.type)](message, entry);
 }
 
@@ -615,6 +656,35 @@ function send() {
   if (text) submit(text);
 }
 
+/** Make a picture small enough to be sent. @param {File} file @returns {Promise<Blob>} */
+async function fitting(file) {
+  if (file.size <= limits.picture) return file;
+  const whole = await createImageBitmap(file);
+  const scale = Math.min(1, SIDE / Math.max(whole.width, whole.height));
+  const canvas = new OffscreenCanvas(Math.round(whole.width * scale), Math.round(whole.height * scale));
+  canvas.getContext("2d")?.drawImage(whole, 0, 0, canvas.width, canvas.height);
+  return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+}
+
+/** Send pictures; what is in the box says what the first one shows. @param {Iterable<File>} files */
+async function show(files) {
+  const chosen = [...files].filter(({ type }) => PICTURES.includes(type));
+  if (!chosen.length) return notice("A picture is PNG, JPEG, GIF or WebP.");
+  for (const file of chosen) {
+    if (outbox.length >= QUEUED) return notice(`${QUEUED} messages wait already. Send the picture again later.`);
+    const small = await fitting(file).catch(() => null);
+    if (!small) return notice("This picture is too large, and cannot be made smaller here.");
+    const text = input.value.trim();
+    const fits = [...text].length <= limits.alt;
+    if (fits) input.value = "";
+    typed();
+    submit(fits ? text : "", token(), small);
+  }
+}
+
+/** Tell whether files are dragged. @param {DragEvent} event */
+const drags = (event) => Boolean(event.dataTransfer?.types.includes("Files"));
+
 // ---------------------------------------------------------------- start
 
 $("room").textContent = room;
@@ -639,6 +709,25 @@ input.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   send();
+});
+$("pick").onclick = () => $("file").click();
+$("file").onchange = () => (show([...$("file").files]), ($("file").value = ""), input.focus());
+document.addEventListener("paste", (event) => {
+  // An office program's text comes with a picture of itself: the text is meant.
+  if (!event.clipboardData?.files.length || event.clipboardData.types.includes("text/plain")) return;
+  event.preventDefault();
+  show(event.clipboardData.files);
+});
+document.addEventListener("dragover", (event) => {
+  if (drags(event)) event.preventDefault();
+  document.documentElement.classList.toggle("drop", drags(event));
+});
+document.addEventListener("dragleave", ({ relatedTarget }) => relatedTarget || document.documentElement.classList.remove("drop"));
+document.addEventListener("drop", (event) => {
+  document.documentElement.classList.remove("drop");
+  if (!drags(event)) return;
+  event.preventDefault();
+  show(event.dataTransfer?.files ?? []);
 });
 for (const element of document.querySelectorAll("[data-share]")) element.addEventListener("click", share);
 $("newer").onclick = () => (toEnd(), input.focus());

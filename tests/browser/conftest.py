@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ class Site:
 
     def start_backend(self) -> None:
         """Start the backend and wait until it answers."""
+        self._backend.start()
+
+    @contextmanager
+    def kept_user(self) -> Iterator[None]:
+        """Let the backend keep our user meanwhile: another one may not be allowed to start our interpreter, which may be in a home."""
+        user, self._backend.user = self._backend.user, ""
+        self._backend.stop()
+        self._backend.start()
+        yield
+        self._backend.user = user
+        self._backend.stop()
         self._backend.start()
 
     @property

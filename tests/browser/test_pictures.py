@@ -1,0 +1,154 @@
+"""People show pictures: picked, pasted or dropped."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python  # type: ignore[import-untyped]  # wanted for its script alone
+import pytest
+from PIL import Image
+from playwright.async_api import FilePayload, Page, expect
+
+from .conftest import Site, Visit
+from .test_talk import believing, say
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser", "apache")]
+
+WIDE: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+# What a person does with the clipboard or the mouse, by the events that it makes.
+HAND_OVER = """([kind, data, type, text]) => {
+    const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    const carried = new DataTransfer();
+    carried.items.add(new File([bytes], "a picture", {type}));
+    if (text) carried.setData("text/plain", text);
+    const options = {bubbles: true, cancelable: true};
+    const event = kind === "paste"
+        ? new ClipboardEvent("paste", {...options, clipboardData: carried})
+        : new DragEvent("drop", {...options, dataTransfer: carried});
+    document.querySelector("#input").dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+LOADED = "(image) => image.complete && image.naturalWidth"
+
+
+def drawn(size: tuple[int, int] = (900, 600), kind: str = "PNG") -> bytes:
+    """Draw a picture: an evening sky."""
+    sky = Image.linear_gradient("L").resize(size)
+    image = Image.merge("RGB", (sky, sky.point(lambda value: value // 2 + 30), Image.new("L", size, 130)))
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def payload(data: bytes, kind: str = "image/png") -> FilePayload:
+    """Make a file to pick."""
+    return FilePayload(name="a picture", mimeType=kind, buffer=data)
+
+
+async def hand_over(page: Page, how: str, data: bytes, kind: str = "image/png", text: str = "") -> bool:
+    """Paste or drop a picture; return whether the page took it."""
+    return bool(await page.evaluate(HAND_OVER, [how, base64.b64encode(data).decode(), kind, text]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_user(site: Site) -> Iterator[None]:
+    """Run the backend as who runs the tests."""
+    with site.kept_user():
+        yield
+
+
+async def test_picked(visit: Visit) -> None:
+    """A picked picture is shown to all, made smaller by the server, with what was in the box as its text."""
+    ada, bob = await visit("Ada"), await visit("Bob")
+    await ada.get_by_label("Message", exact=True).fill("The tunnel at night")
+    await ada.locator("#file").set_input_files(payload(drawn((3000, 2000), "JPEG"), "image/jpeg"))
+    image = bob.get_by_role("img", name="The tunnel at night")
+    await expect(image).to_be_visible()
+    assert await image.evaluate(LOADED) == 1024
+    await expect(bob.locator(".picture")).to_have_text("The tunnel at night")
+    await expect(ada.locator(".own[data-state]")).to_have_count(0)
+    assert await ada.locator(".picture img").evaluate(LOADED) == 1024
+    await expect(ada.get_by_label("Message", exact=True)).to_have_value("")
+
+
+@pytest.mark.parametrize("how", ["paste", "drop"])
+async def test_handed_over(visit: Visit, how: str) -> None:
+    """A pasted or dropped picture is shown, and says whose it is where nothing else is said of it."""
+    ada, bob = await visit("Ada"), await visit("Bob")
+    assert await hand_over(ada, how, drawn())
+    await expect(bob.get_by_role("img", name="Picture from Ada")).to_be_visible()
+
+
+async def test_text_that_comes_with_a_picture(visit: Visit) -> None:
+    """An office program's text is pasted as text, though it brings a picture of itself."""
+    ada = await visit("Ada")
+    assert not await hand_over(ada, "paste", drawn(), text="a table")
+    await expect(ada.locator(".message")).to_have_count(0)
+
+
+async def test_preview(visit: Visit) -> None:
+    """A picture that cannot go out yet is shown as it is, and goes out with the next connection, once."""
+    ada, bob = await visit("Ada"), await visit("Bob")
+    await ada.context.set_offline(offline=True)
+    await hand_over(ada, "paste", drawn())
+    assert (
+        await ada.locator(".own[data-state] img").evaluate(
+            "async (image) => { await image.decode(); return image.naturalWidth; }"
+        )
+        == 900
+    )
+    await ada.context.set_offline(offline=False)
+    await expect(bob.locator(".picture img")).to_have_count(1)
+
+
+async def test_none(visit: Visit) -> None:
+    """A file that is no picture at all is refused at once; one that pretends to be stays with the server's reason."""
+    ada = await visit("Ada")
+    await hand_over(ada, "drop", b"%PDF-", "application/pdf")
+    await expect(ada.locator("#notice")).to_have_text("A picture is PNG, JPEG, GIF or WebP.")
+    await hand_over(ada, "drop", b"<svg/>", "image/png")
+    await expect(ada.locator(".state")).to_have_text(re.compile("Not sent: This is no picture"))
+    await ada.get_by_role("button", name="Delete").click()
+    await expect(ada.locator(".message")).to_have_count(0)
+
+
+async def test_large(visit: Visit) -> None:
+    """A picture beyond the limit is made smaller before it goes out."""
+    ada = await visit("Ada", believing(picture=5000))
+    bob = await visit("Bob")
+    data = drawn((2400, 1600), "JPEG")
+    assert len(data) > 5000
+    await ada.locator("#file").set_input_files(payload(data, "image/jpeg"))
+    await expect(bob.locator(".picture img")).to_have_count(1)
+
+
+async def test_kept(visit: Visit) -> None:
+    """Who was away gets the picture that was shown meanwhile."""
+    ada, bob = await visit("Ada"), await visit("Bob")
+    await say(bob, "Here")
+    await expect(ada.locator(".message")).to_have_count(1)
+    await hand_over(bob, "paste", drawn())
+    await expect(ada.locator(".picture img")).to_have_count(1)
+    await expect(ada.locator(".message")).to_have_count(2)
+
+
+async def test_accessible(visit: Visit, artefacts: Path) -> None:
+    """Pictures in the conversation fail no rule of WCAG 2.2 AA, in either theme and on a phone; and here is how it looks."""
+    wide = await visit("Ada", **WIDE)
+    phone = await visit("Bob", color_scheme="dark", **PHONE)
+    await say(wide, "Look at this!")
+    await wide.get_by_label("Message", exact=True).fill("The sky over the tunnel, just now")
+    await wide.locator("#file").set_input_files(payload(drawn()))
+    await phone.locator("#file").set_input_files(payload(drawn((400, 700))))
+    for page, name in ((wide, "pictures"), (phone, "pictures-phone")):
+        await expect(page.locator(".picture img")).to_have_count(2)
+        await expect(page.locator(".own[data-state]")).to_have_count(0)
+        await page.screenshot(path=artefacts / f"{name}.png")
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = await page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+        assert [rule["id"] for rule in found["violations"]] == []
