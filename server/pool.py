@@ -27,7 +27,11 @@ class Busy(Exception):  # noqa: N818  # an answer to who sent the job, not an er
 
 
 class JobLost(Exception):  # noqa: N818  # likewise
-    """The process that had the job died, was not to be started, or took too long and was killed."""
+    """The process that had the job died, or took too long and was killed."""
+
+
+class NotStarted(Exception):  # noqa: N818  # likewise
+    """No process could be started, or none may be any longer."""
 
 
 class Pool:
@@ -63,6 +67,7 @@ class Pool:
         Raises:
             Busy: too many wait already.
             JobLost: its process died or ran over.
+            NotStarted: there was none.
             Rejected: what the job itself says of its bytes.
         """
         if self.jobs >= self.most:
@@ -123,17 +128,21 @@ class Pool:
 
     async def _start(self) -> Process:
         if self.closed:
-            raise OSError("the pool is closed")
+            raise NotStarted("the pool is closed")
         limits = (os.getpid(), self.memory, round(self.seconds + 0.5))
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         command = (sys.executable, "-m", self.module, *map(str, limits))
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, cwd=ROOT, env=environment
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, cwd=ROOT, env=environment
+            )
+        except OSError as fault:
+            log.warning("%s did not start: %s; may this user run %s?", self.module, fault, sys.executable)
+            raise NotStarted(str(fault)) from None
         self._alive.add(process)
         if self.closed:  # meanwhile
             await self._end(process)
-            raise OSError("the pool is closed")
+            raise NotStarted("the pool is closed")
         return process
 
     def _retire(self) -> None:

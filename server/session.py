@@ -177,7 +177,7 @@ async def _show(
     """Make a picture safe and show it to the room.
 
     Raises:
-        Refusal: bad-picture, busy, not-joined or try-again.
+        Refusal: bad-picture, unavailable, busy, not-joined or try-again.
     """
     picture = await uploads.prepare(data, message.ref)
     person = member.person

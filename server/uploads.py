@@ -10,7 +10,7 @@ import msgspec
 
 from .bucket import Bucket
 from .messages import FRAME_MOST, LIMITS, PictureMessage, Refusal
-from .pool import Busy, JobLost, Pool
+from .pool import Busy, JobLost, NotStarted, Pool
 from .pooled import Rejected
 from .wire import Wire
 
@@ -45,7 +45,7 @@ class Uploads:
         """Make a picture safe and small.
 
         Raises:
-            Refusal: bad-picture or busy.
+            Refusal: bad-picture, unavailable or busy.
         """
         try:
             return msgspec.msgpack.decode(await self.pool.run(data), type=Picture)
@@ -53,6 +53,8 @@ class Uploads:
             raise Refusal("bad-picture", str(fault), ref) from None
         except (JobLost, msgspec.DecodeError):
             raise Refusal("bad-picture", "This picture takes too much to open.", ref) from None
+        except NotStarted:
+            raise Refusal("unavailable", "This server cannot open pictures at the moment.", ref) from None
         except Busy:
             raise busy(ref) from None
 

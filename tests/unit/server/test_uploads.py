@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 from typing import Any
 from unittest.mock import ANY
 
@@ -121,6 +122,21 @@ async def test_lost(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(here.backend.uploads.pool, "memory", 100 << 20)
     assert (await send(ada, bomb))["code"] == "bad-picture"
     assert (await send(ada, drawn()))["type"] == "ack"
+
+
+async def test_unavailable(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no process can be started the sender is told that it is not the picture's fault."""
+    here = await start()
+    ada = await here.joined("Ada")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert (await send(ada, drawn()))["code"] == "unavailable"
+
+
+async def test_forked(start: Start) -> None:
+    """A picture of any size that is allowed goes through a connection's own process, too."""
+    here = await start(workers="forked")
+    ada = await here.joined("Ada")
+    assert (await send(ada, drawn() + b"\0" * 3_000_000))["type"] == "ack"
 
 
 async def test_not_joined(start: Start) -> None:
