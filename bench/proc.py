@@ -51,6 +51,20 @@ def processes(sessions: Iterable[int]) -> Iterator[tuple[int, list[str]]]:
                     yield int(path.name), fields
 
 
+def sessions_of(leader: int) -> set[int]:
+    """Return the sessions of a process and of all that it started, which may have sessions of their own."""
+    parents: dict[int, tuple[int, int]] = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with contextlib.suppress(OSError):
+                fields = (path / "stat").read_text().rpartition(")")[2].split()
+                parents[int(path.name)] = int(fields[1]), int(fields[3])
+    family = {leader}
+    while more := {pid for pid, (parent, _) in parents.items() if parent in family} - family:
+        family |= more
+    return {parents[pid][1] for pid in family if pid in parents}
+
+
 def cpu_seconds(sessions: Iterable[int]) -> float:
     """Return the CPU time of all processes of these sessions, and of those that they have waited for."""
     return sum(sum(map(int, fields[11:15])) for _, fields in processes(sessions)) / _TICKS

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench import proc
+from tests.waiting import until
 
 MIB = 1 << 20
 # Says a line once it and a child of its own hold what they were told to, and holds it until its input ends.
@@ -67,3 +68,15 @@ def test_nobody_takes_nothing() -> None:
     """No session at all takes nothing."""
     assert proc.memory([]) == proc.Memory(0, 0, 0, 0)
     assert proc.cpu_seconds([]) == 0
+
+
+def test_sessions_of() -> None:
+    """A process's sessions are its own and those of what it started, however deep."""
+    program = "import subprocess, sys; subprocess.run(['setsid', '--wait', 'cat'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, start_new_session=True
+    ) as popen:
+        until(lambda: len(proc.sessions_of(popen.pid)) == 2)
+        assert popen.pid in proc.sessions_of(popen.pid)
+        popen.communicate()
+    assert proc.sessions_of(popen.pid) == set()
