@@ -15,6 +15,7 @@ import uvloop
 
 from server.pages import Page
 from server.settings import Settings
+from tests.redis_server import RedisServer
 from tests.unit.server.harness import ROOT, Launch, Process, Running, Start, running
 from tests.waiting import until
 
@@ -78,3 +79,19 @@ def short_path() -> Iterator[Path]:
     """Give a folder whose name leaves room for a unix socket's (108 bytes in all)."""
     with tempfile.TemporaryDirectory(prefix="ws") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def redis(short_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Give a function that starts a Redis of the test's own."""
+    started: list[RedisServer] = []
+
+    def begin(*options: str, password: str = "") -> RedisServer:
+        folder = short_path / str(len(started))
+        folder.mkdir()
+        started.append(RedisServer(folder, *options, password=password))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.kill()
