@@ -22,6 +22,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from . import cgi, program, session, tls
+from .bus import Bus
 from .bus.memory import MemoryBus
 from .chat import Hall
 from .client_address import client_of, neighbourhood_of
@@ -83,6 +84,16 @@ async def _turn(times: int) -> None:
         await asyncio.sleep(0)
 
 
+def _bus(settings: Settings, *, is_alone: bool) -> Bus:
+    """Make the bus that is asked for; nothing of Redis is loaded for the other."""
+    if settings.bus == "memory":
+        return MemoryBus(file=settings.history_file if is_alone else None)
+    from .bus.redis import Place, RedisBus  # noqa: PLC0415  # see above
+
+    at = settings.redis
+    return RedisBus(Place(at.host, at.port, at.path, settings.redis_password))
+
+
 class Backend:
     """One server over any number of listening sockets."""
 
@@ -102,7 +113,7 @@ class Backend:
             if settings.program or settings.handler
             else routes_of(settings.sockets).get
         )
-        self.bus = MemoryBus()
+        self.bus = _bus(settings, is_alone=seats is None)
         self.hall = Hall(self.bus)
         self.live: set[Wire] = set()
         self.generations = (

@@ -8,7 +8,7 @@ import ipaddress
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -102,6 +102,10 @@ class Settings:
     handler: str = ""
     process_limits: ProcessLimits = ProcessLimits()
     exit_when_idle: float = 0.0
+    bus: Literal["memory", "redis"] = "memory"
+    redis: Address = Address("127.0.0.1", 6380)
+    redis_password: str | None = field(default=None, repr=False)
+    history_file: Path | None = None
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -156,6 +160,10 @@ def load(
     take("exit_when_idle", "WSFRONT_EXIT_WHEN_IDLE", lambda text: _number(text, float, 1, 86_400))
     take("workers", "WSFRONT_WORKERS", _workers)
     faults += _serving(values, program, handler)
+    take("bus", "WSFRONT_BUS", _bus)
+    take("redis", "WSFRONT_REDIS", parse_address)
+    take("redis_password", "WSFRONT_REDIS_PASSWORD_FILE", _secret)
+    take("history_file", "WSFRONT_HISTORY_FILE", Path)
     if ("certificate" in values) != ("key" in values):
         faults.append(
             "WSFRONT_TLS_CERTIFICATE and WSFRONT_TLS_KEY: only one of them is set; set both or none"
@@ -208,6 +216,10 @@ KEYS = (
     "WSFRONT_WORKERS",
     "WSFRONT_PROCESS_LIMITS",
     "WSFRONT_EXIT_WHEN_IDLE",
+    "WSFRONT_BUS",
+    "WSFRONT_REDIS",
+    "WSFRONT_REDIS_PASSWORD_FILE",
+    "WSFRONT_HISTORY_FILE",
 )
 
 
@@ -263,6 +275,25 @@ def _status(text: str) -> Address:
     if address.path:
         raise ValueError(f"{text!r} is no host:port, and Apache listens on nothing else")
     return address
+
+
+def _bus(text: str) -> str:
+    if text not in ("memory", "redis"):
+        raise ValueError(f"{text!r} is no bus; expected memory or redis")
+    return text
+
+
+def _secret(text: str) -> str:
+    """Read a password's file: only its path is in the environment, which others can see."""
+    try:
+        secret = Path(text).read_text(encoding="utf-8").strip()
+    except OSError as fault:
+        raise ValueError(f"{text}: {fault.strerror}; name a file that this user can read") from None
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret:
+        raise ValueError(f"{text} holds no password; expected one line of text")
+    return secret
 
 
 def _number(text: str, kind: type[Number], least: Number, most: Number) -> Number:
