@@ -12,8 +12,10 @@ import os
 import pwd
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import pages
@@ -156,6 +158,7 @@ def _serve(
         owner = (user.pw_uid, user.pw_gid) if user else None
         for address in settings.listen if not inherited else ():
             listening.append((address, bind(address, owner)))  # noqa: PERF401  # what is bound is undone below
+        watched = _bind_metrics(settings)
         if user:
             os.setgroups([])
             os.setgid(user.pw_gid)
@@ -164,12 +167,13 @@ def _serve(
             _exit_with(parent)
         serving = inherited or [sock for _, sock in listening]
 
-        def serve(manager: Manager, seats: Seats | None = None) -> None:
+        def serve(manager: Manager, seats: Seats | None = None, number: int = 0) -> None:
             if seats:
                 _exit_with(supervisor)
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 backend = Backend(settings, files, certificate, seats=seats)
-                runner.run(backend.run(serving, manager, inherited=bool(inherited)))
+                own = watched[number] if watched else None
+                runner.run(backend.run(serving, manager, inherited=bool(inherited), watched=own))
 
         supervisor = os.getpid()
         if settings.workers in (1, "forked"):
@@ -197,6 +201,18 @@ def _exit_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it ended before we asked
         signal.raise_signal(signal.SIGTERM)
+
+
+def _bind_metrics(settings: Settings) -> list[socket.socket]:
+    """Bind for the metrics of each of the processes that serve, one port after the other.
+
+    Raises:
+        ListenError: where that cannot be.
+    """
+    if settings.metrics is None:
+        return []
+    count = settings.workers if isinstance(settings.workers, int) else 1
+    return [bind(replace(settings.metrics, port=settings.metrics.port + number)) for number in range(count)]
 
 
 def _user(name: str | None) -> pwd.struct_passwd | None:

@@ -21,7 +21,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from . import cgi, program, session, tls
+from . import cgi, metrics, program, session, tls
 from .bus import Bus
 from .bus.memory import MemoryBus
 from .chat import Hall
@@ -67,6 +67,17 @@ DEFLATE = ServerPerMessageDeflateFactory(
 )
 
 
+CONNECTIONS = metrics.gauge("connections", "Sockets that are open.")
+CONNECTIONS_MOST = metrics.gauge(
+    "connections_most", "How many sockets may be open: this process's part of them."
+)
+ROOMS = metrics.gauge("rooms", "Rooms with somebody in them.")
+REFUSALS = metrics.counter("refusals", "Upgrades that were refused, by status.", ("status",))
+CLOSES = metrics.counter("closes", "Sockets that have closed, by code; 1006: without a word.", ("code",))
+ABNORMAL = 1006  # no close frame (RFC 6455, section 7.4.1)
+CODES = frozenset({1000, 1001, 1002, 1003, 1005, ABNORMAL, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
+
+
 async def _stop_accepting(servers: Sequence[Server]) -> None:
     """Close our end of the listening sockets, and let everybody in who was accepted before."""
     loop = asyncio.get_running_loop()
@@ -77,6 +88,11 @@ async def _stop_accepting(servers: Sequence[Server]) -> None:
     for server in servers:
         server.close(close_connections=False)
     await _turn(TURNS)
+
+
+def _note_refusal(wire: Wire, status: HTTPStatus) -> None:
+    REFUSALS.labels(status.value).inc()
+    log.info("%s refused %d from %s", wire.name, status, wire.client.address)
 
 
 async def _turn(times: int) -> None:
@@ -132,7 +148,12 @@ class Backend:
         self.empty = asyncio.Event()
 
     async def run(
-        self, listening: Sequence[socket.socket], manager: Manager, *, inherited: bool = False
+        self,
+        listening: Sequence[socket.socket],
+        manager: Manager,
+        *,
+        inherited: bool = False,
+        watched: socket.socket | None = None,
     ) -> None:
         """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short. SIGUSR1 closes all sockets and goes on.
 
@@ -140,6 +161,7 @@ class Backend:
             listening: the sockets to serve on.
             manager: who is told how it goes.
             inherited: the sockets are somebody else's too, so what waits in their queues is left for the next process.
+            watched: where metrics are asked for.
         """
         loop = asyncio.get_running_loop()
         told: asyncio.Future[signal.Signals] = loop.create_future()
@@ -157,6 +179,9 @@ class Backend:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
         servers = await self.start(listening)
+        workers = self.settings.workers
+        CONNECTIONS_MOST.set(self.settings.connections / (workers if isinstance(workers, int) else 1))
+        ROOMS.set_function(lambda: len(self.hall.rooms))
         async with asyncio.TaskGroup() as tasks:
             loop.add_signal_handler(signal.SIGUSR1, send_home)
             for sock in listening if self.is_alone else ():
@@ -166,6 +191,8 @@ class Backend:
             if self.certificate:
                 watching.append(tasks.create_task(self.certificate.keep_fresh()))
             watching += map(tasks.create_task, self._more_to_watch(told))
+            if watched:
+                watching += map(tasks.create_task, (metrics.serve(watched), metrics.watch_loop()))
             code, reason = RESTART if await told == signal.SIGTERM else GOING_AWAY
             manager.tell("STOPPING=1")
             await self.stop(servers, code, reason, inherited=inherited)
@@ -304,6 +331,9 @@ class Backend:
         try:
             await wire.session()
         finally:
+            said = wire.protocol.close_sent
+            code = said.code if said else ABNORMAL
+            CLOSES.labels(code if code in CODES else "other").inc()
             log.info("%s closed %s after %.1f s", wire.name, wire.close_code, wire.loop.time() - started)
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -325,7 +355,7 @@ class Backend:
         if refusal is None:
             return None
         status, sentence = refusal
-        log.info("%s refused %d from %s", wire.name, status, wire.client.address)
+        _note_refusal(wire, status)
         return answer(request, status, f"{sentence}\n")
 
     def _refusal(self, wire: Wire, request: Request, path: str, query: str) -> tuple[HTTPStatus, str] | None:
@@ -414,7 +444,7 @@ class Backend:
         if refused:
             too_many = refused == "address"
             status = HTTPStatus.TOO_MANY_REQUESTS if too_many else HTTPStatus.SERVICE_UNAVAILABLE
-            log.info("%s refused %d from %s", wire.name, status, wire.client.address)
+            _note_refusal(wire, status)
             why = (
                 "Your address holds too many sockets already.\n"
                 if too_many
@@ -422,6 +452,7 @@ class Backend:
             )
             return answer(request, status, why, Retry_After=RETRY_AFTER)
         self.open += 1
+        CONNECTIONS.inc()
         self.empty.clear()
         wire.on_lost = partial(self._lost, wire.seat)
         if self.generations:
@@ -431,6 +462,7 @@ class Backend:
     def _lost(self, seat: Seat | None) -> None:
         self.open -= 1
         self.seats.give(seat)
+        CONNECTIONS.dec()
         if self.draining and not self.open:
             self.empty.set()
 

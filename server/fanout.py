@@ -8,6 +8,7 @@ proxy is kept evenly busy, and nothing else here waits for long. Knows wires and
 import asyncio
 from collections.abc import Mapping
 
+from . import metrics
 from .frames import frame_of
 from .wire import PENDING_MOST, Wire
 
@@ -16,15 +17,18 @@ REST = 4  # times as long as writing to all took, none is written to: a fifth of
 ENOUGH = 32  # messages to be joined for a socket: to wait for more of them saves little
 SLICE = 100  # sockets that are written to in one turn of the loop: about a millisecond
 Message = str | bytes
+LATENCY = metrics.histogram("fanout_seconds", "From a message to a room until it is written to all there.")
+DELIVERIES = metrics.counter("deliveries", "Messages written to sockets of rooms, once for each socket.")
 
 
 class _Entry:
     """A message that some have not been sent yet, and its frame for each kind of connection."""
 
-    __slots__ = ("data", "frames")
+    __slots__ = ("came", "data", "frames")
 
-    def __init__(self, data: Message) -> None:
+    def __init__(self, data: Message, came: float) -> None:
         self.data = data
+        self.came = came
         self.frames: dict[int, bytes] = {}
 
     def frame(self, kind: int) -> bytes:
@@ -57,6 +61,7 @@ class Group:
         self._spent = 0.0
         self._rested = 0.0
         self._next = 0  # what the next slice lacks first
+        self._delivered = 0
         self._handle: asyncio.Handle | None = None
         self._waits = False
 
@@ -91,7 +96,7 @@ class Group:
         alone = [(wire, own) for wire, own in (instead or {}).items() if wire in self._at]
         for wire, _ in alone:
             self.deliver(wire)
-        self._log.append(_Entry(data))
+        self._log.append(_Entry(data, self._loop.time()))
         self._size += len(data)
         self._joined.clear()
         for wire, own in alone:
@@ -128,6 +133,7 @@ class Group:
                 data = b"".join(entry.frame(kind) for entry in self._log[start - self._base :])
                 self._joined[kind, start] = data
             self._at[wire] = self._end
+            self._delivered += self._end - start
             wire.put(data)
 
     def _pace_of(self, wires: int) -> float:
@@ -173,8 +179,12 @@ class Group:
 
     def _forget(self, number: int) -> None:
         """Let go of the messages before this one: all have them."""
+        now = self._loop.time()
         for entry in self._log[: number - self._base]:
             self._size -= len(entry.data)
+            LATENCY.observe(now - entry.came)
+        DELIVERIES.inc(self._delivered)
+        self._delivered = 0
         del self._log[: number - self._base]
         self._base = number
         self._joined.clear()

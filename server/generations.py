@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from . import metrics
 from .settings import Address
 from .wire import RESTART, Wire
 
@@ -25,6 +26,13 @@ ANSWER_MOST = 1 << 16
 # A handshake that an old child had begun may come after the news; its socket is closed when the window ends.
 DOUBT = 1.0
 HOST = "status.wsfront.invalid"  # RFC 6761, 6.4: nobody else's
+WORKERS = re.compile(rb"^(Busy|Idle)Workers: (\d+)\r?$", re.MULTILINE)
+STOPPING = re.compile(rb"^Stopping: (\d+)\r?$", re.MULTILINE)
+APACHE_WORKERS = metrics.gauge("apache_workers", "Apache's worker threads, busy or idle.", ("state",))
+APACHE_STOPPING = metrics.gauge("apache_processes_stopping", "Apache's children of older generations.")
+APACHE_OLDER = metrics.gauge(
+    "apache_older_connections", "Sockets open through older generations of Apache's."
+)
 GENERATION = re.compile(rb"^ParentServerConfigGeneration: (\d+)\r?$", re.MULTILINE)
 
 
@@ -127,7 +135,15 @@ class Generations:
             self._miss(page.partition(b"\r\n")[0].decode("latin-1")[:80] or "an empty answer")
             return None
         self._misses = 0
+        self._note_workers(page)
         return int(found[1])
+
+    def _note_workers(self, page: bytes) -> None:
+        for state, number in WORKERS.findall(page):
+            APACHE_WORKERS.labels(state.decode().lower()).set(int(number))
+        if stopping := STOPPING.search(page):
+            APACHE_STOPPING.set(int(stopping[1]))
+        APACHE_OLDER.set(self.left())
 
     def _miss(self, why: str) -> None:
         """Tell once of a status that stays away; Apache may just be starting, or stopping."""

@@ -3,6 +3,7 @@
 All faults are told at once. Knows nothing of sockets: it neither binds nor resolves.
 """
 
+import contextlib
 import difflib
 import ipaddress
 import re
@@ -97,6 +98,7 @@ class Settings:
     status: Address | None = None
     drain_window: float = 10.0
     reloads: int = 4
+    metrics: Address | None = None
     workers: Workers = 1
     program: tuple[str, ...] = ()
     handler: str = ""
@@ -152,6 +154,7 @@ def load(
     take("drain_seconds", "WSFRONT_DRAIN_SECONDS", lambda text: _number(text, float, 0, 3600))
     take("status", "WSFRONT_STATUS", _status)
     take("drain_window", "WSFRONT_DRAIN_WINDOW", lambda text: _number(text, float, 0, 3600))
+    take("metrics", "WSFRONT_METRICS", _metrics)
     take("reloads", "WSFRONT_RELOADS", lambda text: _number(text, int, 0, 50))
     take("fronts", "WSFRONT_FRONTS", lambda text: tuple(map(_network, text.split())))
     take("certificate", "WSFRONT_TLS_CERTIFICATE", Path)
@@ -210,6 +213,7 @@ KEYS = (
     "WSFRONT_STATUS",
     "WSFRONT_DRAIN_WINDOW",
     "WSFRONT_RELOADS",
+    "WSFRONT_METRICS",
     "WSFRONT_FRONTS",
     "WSFRONT_TLS_CERTIFICATE",
     "WSFRONT_TLS_KEY",
@@ -268,6 +272,16 @@ def parse_address(text: str) -> Address:
     if match is None or int(match["port"]) > HIGHEST_PORT:
         raise ValueError(f"{text!r} is no address; expected host:port, [v6]:port or unix:/path")
     return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def _metrics(text: str) -> Address:
+    address = parse_address(text)
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(address.host).is_loopback:
+            return address
+    raise ValueError(
+        f"{text!r} is no loopback address, and metrics are not for everybody; expected 127.0.0.1:port"
+    )
 
 
 def _status(text: str) -> Address:

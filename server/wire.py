@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import Server, ServerConnection
+from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
+from . import metrics
 from .client_address import Client
 from .frames import kind_of
 from .settings import Socket
@@ -29,6 +31,10 @@ HEAD_MOST = 1 << 16
 HEAD_END = b"\r\n\r\n"
 METHOD = re.compile(rb"[A-Z]{1,16}(?: |\Z)")
 FRAMING = re.compile(rb"(?:content-length|transfer-encoding):", re.IGNORECASE)
+
+
+DROPS = metrics.counter("drops", "Sockets that we closed, by code and reason.", ("code", "reason"))
+RECEIVED = metrics.counter("messages_received", "Messages that came from clients.")
 
 
 class _Log(logging.LoggerAdapter[Any]):
@@ -101,6 +107,7 @@ class Wire(ServerConnection):
     def drop(self, code: int, reason: str, *, patience: float = PATIENCE) -> None:
         """Close without waiting; cut the line when there is no answer after ``patience`` seconds."""
         if self.protocol.state is OPEN:
+            DROPS.labels(code, reason).inc()
             self.protocol.send_close(code, reason)
             self.send_data()
             self._read_on()
@@ -130,6 +137,8 @@ class Wire(ServerConnection):
     def process_event(self, event: Event) -> None:
         """Let go of what comes after our close: nobody reads it, and it may stand before the client's answer."""
         if self.protocol.close_sent is None:
+            if isinstance(event, Frame) and event.fin and event.opcode in DATA_OPCODES:
+                RECEIVED.inc()
             super().process_event(event)
 
     def _read_on(self) -> None:

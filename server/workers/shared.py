@@ -87,7 +87,7 @@ class _Worker:
         self.asks.close()
 
 
-Serve = Callable[[Manager, SharedSeats], None]
+Serve = Callable[[Manager, SharedSeats, int], None]
 
 
 class Supervisor:
@@ -189,7 +189,7 @@ class Supervisor:
             for worker in self.workers.values():
                 worker.close()
             self.manager.close()
-            self.serve(Manager.over(tells, HUNG), SharedSeats(asks, self.sockets))
+            self.serve(Manager.over(tells, HUNG), SharedSeats(asks, self.sockets), number)
             status = 0
         except BaseException:
             log.exception("worker %d failed", number)
