@@ -308,7 +308,7 @@ function restored(left) {
 // ---------------------------------------------------------------- what is to be sent
 
 let outbox = /** @type {Outgoing[]} */ ([]);
-let limits = { message: 2000, picture: 4 << 20, alt: 500, burst: 20, per_second: 5 };
+let limits = { message: 2000, picture: 2 << 20, alt: 500, burst: 20, per_second: 5 };
 let bucket = { tokens: 0, time: 0 };
 let pumping = 0;
 let held = false; // the server could keep nothing when it was last asked

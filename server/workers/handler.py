@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 HEAD = struct.Struct("!cI")
-MOST = 4 << 20  # bytes in one message: the largest picture
+MOST = 2 << 20  # bytes in one message: the largest picture
 
 
 class Kind:

@@ -56,7 +56,7 @@ async def test_join(start: Start) -> None:
             "message": 2000,
             "name": 40,
             "frame": 65536,
-            "picture": 4194304,
+            "picture": 2097152,
             "alt": 500,
             "burst": 20,
             "per_second": 5,

@@ -189,7 +189,7 @@ def test_limits_are_those_of_the_protocol() -> None:
         "message": 2000,
         "name": 40,
         "frame": 65536,
-        "picture": 4194304,
+        "picture": 2097152,
         "alt": 500,
         "burst": 20,
         "per_second": 5,

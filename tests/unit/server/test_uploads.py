@@ -69,7 +69,7 @@ async def test_large(start: Start) -> None:
     """A picture far beyond a frame of text arrives; after it frames are bounded as before."""
     here = await start()
     ada = await here.joined("Ada")
-    assert (await send(ada, drawn() + b"\0" * 3_000_000))["type"] == "ack"
+    assert (await send(ada, drawn() + b"\0" * 1_500_000))["type"] == "ack"
     await ada.send(b"\0" * (LIMITS.frame + 1))
     with pytest.raises(ConnectionClosedError) as caught:
         await hear(ada, "none")
@@ -136,7 +136,7 @@ async def test_forked(start: Start) -> None:
     """A picture of any size that is allowed goes through a connection's own process, too."""
     here = await start(workers="forked")
     ada = await here.joined("Ada")
-    assert (await send(ada, drawn() + b"\0" * 3_000_000))["type"] == "ack"
+    assert (await send(ada, drawn() + b"\0" * 1_500_000))["type"] == "ack"
 
 
 async def test_not_joined(start: Start) -> None:
