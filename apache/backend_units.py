@@ -3,13 +3,13 @@
 Source: systemd.socket(5), systemd.service(5), systemd.exec(5). Knows nothing of how a release gets onto the machine, but its place.
 """
 
-import ipaddress
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from .errors import TargetError
 from .hop import back_end, listens
 from .quoting import join, literal
-from .site import Site
+from .site import Bus, Redis, Site
 from .status import status_address
 from .target import Target
 from .values import Address
@@ -37,7 +37,7 @@ _SPARE_FILES = 512  # beside those of the sockets: pages, handshakes that are re
 def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
     """Return what the units' templates see; None where it is on other machines, or has a name, which systemd does not resolve."""
     addresses = [_number(address) for address in listens(sites, target)]
-    if not addresses or not all(address.socket or _is_number(address.host) for address in addresses):
+    if not addresses or not all(address.socket or address.is_number for address in addresses):
         return None
     hop = back_end(sites, target)
     connections = sum(
@@ -52,6 +52,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         # The machine itself may ask at that address, too.
         believed=join(" ", [literal(text) for text in (*hop.names, *hop.fronts)]) if hop else None,
         asks=status_address(sites, target) is not None,
+        redis=_redis(shared_bus(sites).redis),
         has_file=any(address.socket for address in addresses),
         user=literal(USER),
         apache_group=literal(APACHE_GROUP),
@@ -64,13 +65,31 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
     )
 
 
+def shared_bus(sites: Sequence[Site]) -> Bus:
+    """Return the bus of our backend.
+
+    Raises:
+        TargetError: two descriptions want it to have different ones.
+    """
+    wanted = {site.bus: site for site in sites if site.own_backend}
+    if len(wanted) > 1:
+        one, two = (site.server_name for site in list(wanted.values())[:2])
+        raise TargetError(
+            f"{one} and {two} share the backend, and give it different buses: write the same bus in both"
+        )
+    return next(iter(wanted), Bus())
+
+
+def _redis(redis: Redis | None) -> SimpleNamespace | None:
+    if redis is None:
+        return None
+    address = Address.parse(redis.address)
+    return SimpleNamespace(
+        address=literal(address.host) if address.host else None,
+        family=literal("AF_INET6" if ":" in address.host else "AF_INET"),
+        password_file=literal(redis.password_file) if redis.password_file else None,
+    )
+
+
 def _number(address: Address) -> Address:
     return Address("127.0.0.1", address.port) if address.host == "localhost" else address
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import DescriptionError
-from .site import Acme, Files, Hop, Model, Pages, Site, Tls, WebSocket
+from .site import Acme, Bus, Files, Hop, Model, Pages, Redis, Site, Tls, WebSocket
 
 SIZE_LIMIT = 1 << 20  # bytes; a description is a page of text
 
@@ -217,6 +217,8 @@ def _keys_at(parents: Sequence[int | str]) -> Sequence[str]:
         "files": Files,
         "acme": Acme,
         "hop": Hop,
+        "bus": Bus,
+        "redis": Redis,
         "websockets": WebSocket,
         "pages": Pages,
     }

@@ -134,6 +134,12 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         values["WSFRONT_STATUS"] = status
         values["WSFRONT_DRAIN_WINDOW"] = str(sized.drain_window)
         values["WSFRONT_RELOADS"] = str(sized.reloads)
+    if redis := backend_units.shared_bus(sites).redis:
+        values["WSFRONT_BUS"] = "redis"
+        values["WSFRONT_REDIS"] = redis.address
+        # Our service is given the password by systemd, so that its user need not read the file.
+        if redis.password_file and not (target.layout == "debian" and backend_units.view(sites, target)):
+            values["WSFRONT_REDIS_PASSWORD_FILE"] = redis.password_file
     if hop := back_end(sites, target):
         values["WSFRONT_FRONTS"] = " ".join(hop.fronts)
         if hop.tls:

@@ -213,6 +213,43 @@ class Hop(Model):
     )
 
 
+class Redis(Model):
+    """Say where the Redis is that several backends share."""
+
+    address: BackendAddress = Field(
+        default="127.0.0.1:6380",
+        description="An address and a port, or unix:/path; it speaks in the clear, so on this machine or in a private network.",
+    )
+    password_file: FilePath | None = Field(
+        default="/etc/wsfront/redis.password",
+        description="Where its password is on the backend's machine; null: it has none.",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _is_a_number(cls, text: str) -> str:
+        """Refuse a name: the backend's sandbox lets it speak with one address, and systemd resolves none."""
+        address = Address.parse(text)
+        if not address.socket and not address.is_number:
+            raise ValueError(f"{text!r} is a name: write its address, as in 127.0.0.1:6380")
+        return text
+
+
+class Bus(Model):
+    """Say where what is said in rooms is kept, and how several backends have rooms in common."""
+
+    redis: Redis | None = Field(default=None, description="In a Redis; null: in the backend's memory.")
+
+
+def _bus(value: object) -> object:
+    if value == "memory":
+        return {}
+    if isinstance(value, str):
+        why = f"{value!r} is no bus: write memory, or redis with its address, as in {{redis: {{}}}}"
+        raise ValueError(why)  # noqa: TRY004 (pydantic takes a ValueError for a fault)
+    return value
+
+
 class Site(Model):
     """Describe one name: what `wsfront.yaml` holds."""
 
@@ -227,6 +264,10 @@ class Site(Model):
     )
     hop: Hop | None = Field(
         default=None, description="Only, and always, with a backend that is on another machine."
+    )
+    bus: Annotated[Bus, BeforeValidator(_bus, json_schema_input_type=Literal["memory"] | Bus)] = Field(
+        default=Bus(),
+        description="What rooms are held together by, in our own backend: memory, or Redis, for several processes or machines.",
     )
     websockets: Annotated[tuple[WebSocket, ...], Field(min_length=1)] = Field(
         default=(WebSocket(),), description="The sockets, by public path."

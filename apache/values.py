@@ -122,6 +122,15 @@ class Address:
         """Tell whether others than this machine may be there: neither a loopback address nor a unix socket."""
         return bool(self.host) and self.host != "localhost" and not _is_loopback(self.host)
 
+    @property
+    def is_number(self) -> bool:
+        """Tell whether the host is an address and no name."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else self.authority
 

@@ -17,6 +17,7 @@ websockets:
   - backend: ["127.0.0.1:8888", "[::1]:8888", "localhost:8889", "unix:/run/wsfront/ws.sock"]
     connections: 6000
 """
+FAR = "hop: {fronts: [10.0.0.1]}\nwebsockets: [{backend: '10.0.0.2:8888'}]"
 PLAIN = "server_name: chat.example.org"
 
 
@@ -35,7 +36,7 @@ def settings(unit: str, key: str) -> list[str]:
     return re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)
 
 
-@pytest.fixture(params=[PLAIN, MANY], ids=["plain", "many"])
+@pytest.fixture(params=[PLAIN, MANY, "bus: {redis: {}}"], ids=["plain", "many", "redis"])
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
     """Write the units into a folder, for a Python that is here."""
     for kind, unit in units(request.param).items():
@@ -68,7 +69,7 @@ def test_sandbox(written: list[Path]) -> None:
 
 
 def test_trial_is_alike() -> None:
-    """On trial a release lives in the very sandbox that it will live in."""
+    """On trial a release lives in the very sandbox that it will live in, but touches nothing that is kept for the one that lives."""
     unit = units(PLAIN)
     alone = {"ExecStart", "WorkingDirectory", "RuntimeDirectory", "Restart", "RestartSec", "WatchdogSec"}
     lives = [
@@ -76,10 +77,45 @@ def test_trial_is_alike() -> None:
             line
             for line in unit[kind].split("[Service]\n")[1].split("[Install]")[0].splitlines()
             if line.partition("=")[0] not in alone
+            and not re.match(r"#|RuntimeDirectory|.*WSFRONT_HISTORY_FILE", line)
         ]
         for kind in ("service", "trial@.service")
     ]
     assert [line for line in lives[0] if line] == [line for line in lives[1] if line]
+
+
+REDIS = "bus: {{redis: {{address: '{}'}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "families", "addresses", "private"),
+    [
+        (PLAIN, ["AF_UNIX AF_INET"], ["localhost"], []),
+        (REDIS.format("127.0.0.1:6380"), ["AF_UNIX AF_INET"] * 2, ["localhost", "127.0.0.1"], []),
+        (REDIS.format("[fd00::1]:1"), ["AF_UNIX AF_INET", "AF_UNIX AF_INET6"], ["localhost", "fd00::1"], []),
+        (REDIS.format("unix:/run/r.sock"), ["AF_UNIX AF_INET"], ["localhost"], []),
+        (f"{REDIS.format('10.0.0.9:1')}\n{FAR}", ["AF_UNIX AF_INET"], ["10.0.0.9"], []),
+        (f"{REDIS.format('unix:/run/r.sock')}\n{FAR}", ["AF_UNIX"], [], ["yes"]),
+    ],
+)
+def test_way_to_redis(text: str, families: list[str], addresses: list[str], private: list[str]) -> None:
+    """The sandbox lets the backend speak with the Redis of the description, and with nobody else."""
+    for unit in (units(text)["service"], units(text)["trial@.service"]):
+        assert settings(unit, "RestrictAddressFamilies") == families
+        assert settings(unit, "IPAddressAllow") == addresses
+        assert settings(unit, "PrivateNetwork") == private
+
+
+def test_password_of_redis() -> None:
+    """Systemd gives the service the password, and the environment names a file at most."""
+    text = "bus: {redis: {password_file: /etc/secret}}"
+    unit = units(text)["service"]
+    assert settings(unit, "LoadCredential") == ["redis.password:/etc/secret"]
+    assert "WSFRONT_REDIS_PASSWORD_FILE=%d/redis.password" in settings(unit, "Environment")
+    assert "/etc/secret" not in render([parse(text, "site.yaml")], Target())["etc/wsfront/backend.env"]
+    private = render([parse(text, "site.yaml")], Target(layout="private"))["backend.env"]
+    assert 'WSFRONT_REDIS_PASSWORD_FILE="/etc/secret"' in private
+    assert not settings(units("bus: {redis: {password_file: null}}")["service"], "LoadCredential")
 
 
 def test_addresses() -> None:
