@@ -92,7 +92,13 @@ async def _stop_accepting(servers: Sequence[Server]) -> None:
 
 def _note_refusal(wire: Wire, status: HTTPStatus) -> None:
     REFUSALS.labels(status.value).inc()
-    log.info("%s refused %d from %s", wire.name, status, wire.client.address)
+    log.info("%s refused %d from %s", wire.name, status, _whom(wire))
+
+
+def _whom(wire: Wire) -> str:
+    """Name a client for the log, with the id by which the front's log knows the request."""
+    client = wire.client
+    return f"{client.address} as {client.request}" if client.request else client.address
 
 
 async def _turn(times: int) -> None:
@@ -325,7 +331,7 @@ class Backend:
         """Serve one open socket for its life."""
         wire = cast("Wire", connection)
         started = wire.loop.time()
-        log.info("%s open from %s", wire.name, wire.client.address)
+        log.info("%s open from %s", wire.name, _whom(wire))
         if self.farewell is not None:
             self.farewell(wire)
         try:
@@ -346,6 +352,7 @@ class Backend:
             headers.get_all("X-Forwarded-Proto"),
             headers.get_all("X-Forwarded-Host"),
             fronts=self.settings.fronts,
+            request=headers.get_all("X-Request-Id"),
         )
         tokens = ",".join(headers.get_all("Upgrade")).lower().split(",")
         path, _, query = request.path.partition("?")

@@ -5,21 +5,25 @@ Knows nothing of sockets or of requests.
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .settings import Network
 
+REQUEST = re.compile(r"[A-Za-z0-9._:=@-]{1,64}")
+
 
 class Client(NamedTuple):
     """The client's address as text (``unix`` where there is none), whether it came by TLS, and the host it asked for.
 
-    The host is empty where no proxy says: then it is the Host header's.
+    The host is empty where no proxy says: then it is the Host header's. ``request`` is the id that the proxy's log has, or empty.
     """
 
     address: str
     tls: bool
     host: str = ""
+    request: str = ""
 
 
 def client_of(
@@ -29,8 +33,9 @@ def client_of(
     forwarded_host: list[str],
     *,
     fronts: Sequence[Network] = (),
+    request: Sequence[str] = (),
 ) -> Client:
-    """Name the client behind a peer (its address; None: a unix socket) from the forwarding headers' values.
+    """Name the client behind a peer (its address; None: a unix socket) from the forwarding headers, and a front's id for its request.
 
     The rightmost entry is what our own proxy saw; all to the left of it is the client's word.
     """
@@ -43,6 +48,7 @@ def client_of(
         str(forwarded or address or "unix"),
         tls=_rightmost(forwarded_proto).lower() == "https",
         host=_rightmost(forwarded_host),
+        request=request[-1] if request and REQUEST.fullmatch(request[-1]) else "",
     )
 
 

@@ -185,7 +185,7 @@ def test_our_backend_knows_the_client(front: Running, folder: Path) -> None:
         try:
             until(lambda: "listening" in log.read_text(), 20)
             assert shake(front, "/ws/chat", *SPOOFED, source="127.0.0.5").status == 101
-            until(lambda: "open from 127.0.0.5\n" in log.read_text())
+            until(lambda: "open from 127.0.0.5 as t=" in log.read_text())
         finally:
             process.terminate()
             process.wait()
@@ -259,3 +259,14 @@ def test_page_from_a_directory_says_nosniff(folder: Path) -> None:
         answer = ask(stack, "/x.js")
         assert (answer.status, answer.headers.get_content_type()) == (200, "text/javascript")
         assert one(answer, "X-Content-Type-Options") == "nosniff"
+
+
+@pytest.mark.parametrize("url", PATHS)
+def test_one_id_in_both_logs(front: Running, url: str) -> None:
+    """The backend is told an id, never the client's own, with which the request's line in Apache's access log ends."""
+    told = sent(front, url, "X-Request-Id: mine").get_all("X-Request-Id")
+    assert told is not None
+    (request,) = told
+    log = front.stack.directory / "logs" / "access.log"
+    line = until(lambda: [each for each in log.read_text().splitlines() if each.endswith(f" {request}")])
+    assert f"GET {url} " in line[0]

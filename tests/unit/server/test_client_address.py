@@ -81,3 +81,19 @@ def test_host_is_the_word_of_a_trusted_peer_only() -> None:
 def test_neighbourhood(address: str, neighbourhood: str) -> None:
     """An IPv6 client can have any address of its network, so that all of them count as one."""
     assert neighbourhood_of(Client(address, tls=True)) == neighbourhood
+
+
+@pytest.mark.parametrize(
+    ("peer", "values", "request_id"),
+    [
+        ("127.0.0.1", ["t=1795437558123456"], "t=1795437558123456"),
+        (None, ["mine", "t=1"], "t=1"),
+        ("127.0.0.1", ["two words"], ""),
+        ("127.0.0.1", ["x" * 65], ""),
+        ("127.0.0.1", [], ""),
+        ("203.0.113.9", ["t=1"], ""),
+    ],
+)
+def test_request(peer: str | None, values: list[str], request_id: str) -> None:
+    """A front's id for the request is taken where it is short and plain; nobody else's is."""
+    assert client_of(peer, [], [], [], request=values).request == request_id

@@ -298,6 +298,17 @@ async def test_log(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in caplog.text
 
 
+async def test_log_has_the_fronts_id(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection's first line has the id by which the front's log knows its request; a refusal's too."""
+    caplog.set_level(logging.INFO, "server")
+    here = await start()
+    one = await here.connect("/ws/echo", additional_headers={"X-Request-Id": "t=1795437558123456"})
+    assert await here.status(handshake("/ws/none", "X-Request-Id: t=7")) == 404
+    await one.close()
+    assert " open from 127.0.0.1 as t=1795437558123456\n" in caplog.text
+    assert " refused 404 from 127.0.0.1 as t=7\n" in caplog.text
+
+
 async def test_sends_before_it_reads(start: Start) -> None:
     """A client may send its second large message before it reads the first one's echo."""
     here = await start()
