@@ -141,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(
     settings: Settings, certificate: Certificate | None, user: pwd.struct_passwd | None, parent: int | None
 ) -> int:
-    _raise_file_limit(settings.connections)
+    # A process of its own has three pipes.
+    each = 4 if settings.program or settings.workers == "forked" else 1
+    _raise_file_limit(settings.connections * each)
     # A program speaks a language of its own, which our page does not know.
     files = (
         {} if settings.program or settings.handler else pages.load(chat_path(settings.sockets[0].public_path))
@@ -226,16 +228,16 @@ def _user(name: str | None) -> pwd.struct_passwd | None:
         raise SettingsError([f"--user: no user {name!r}; choose one that `getent passwd` shows"]) from None
 
 
-def _raise_file_limit(connections: int) -> None:
-    """Let the process hold a file for each connection, as far as its hard limit goes."""
+def _raise_file_limit(files: int) -> None:
+    """Let the process hold that many files, as far as its hard limit goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE_FILES
+    wanted = files + SPARE_FILES
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
         log.warning(
-            "%d open files allowed for %d connections; raise LimitNOFILE or `ulimit -Hn`", hard, connections
+            "%d open files allowed, and %d needed for all connections; raise LimitNOFILE or `ulimit -Hn`", hard, wanted
         )
 
 

@@ -190,8 +190,10 @@ def _serving(values: dict[str, object], program: Sequence[str], handler: str) ->
     if values.get("workers", 1) not in (1, "forked"):
         if values.get("exit_when_idle"):
             faults.append("WSFRONT_EXIT_WHEN_IDLE: it is for one process; set WSFRONT_WORKERS to 1 or forked")
-        if not program:
-            faults.append("WSFRONT_WORKERS: rooms in memory are one process's; set it to 1 or forked")
+        if not program and values.get("bus") != "redis":
+            faults.append(
+                "WSFRONT_WORKERS: rooms on the bus memory are one process's; set WSFRONT_BUS to redis, or this to 1 or forked"
+            )
     if program:
         if values.get("workers") == "forked":
             faults.append(

@@ -174,7 +174,10 @@ def test_refused() -> None:
     """Several processes for rooms that are in one process's memory are refused in a line, as is an idle exit."""
     assert run("--workers", "2") == (
         2,
-        ["server: WSFRONT_WORKERS: rooms in memory are one process's; set it to 1 or forked"],
+        [
+            "server: WSFRONT_WORKERS: rooms on the bus memory are one process's; "
+            "set WSFRONT_BUS to redis, or this to 1 or forked"
+        ],
     )
     assert run("--workers", "2", "--exit-when-idle", "5", "--exec", "cat")[1] == [
         "server: WSFRONT_EXIT_WHEN_IDLE: it is for one process; set WSFRONT_WORKERS to 1 or forked"
