@@ -237,7 +237,9 @@ def _raise_file_limit(files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
         log.warning(
-            "%d open files allowed, and %d needed for all connections; raise LimitNOFILE or `ulimit -Hn`", hard, wanted
+            "%d open files allowed, and %d needed for all connections; raise LimitNOFILE or `ulimit -Hn`",
+            hard,
+            wanted,
         )
 
 

@@ -162,11 +162,11 @@ def load(
     take("process_limits", "WSFRONT_PROCESS_LIMITS", _process_limits)
     take("exit_when_idle", "WSFRONT_EXIT_WHEN_IDLE", lambda text: _number(text, float, 1, 86_400))
     take("workers", "WSFRONT_WORKERS", _workers)
-    faults += _serving(values, program, handler)
     take("bus", "WSFRONT_BUS", _bus)
     take("redis", "WSFRONT_REDIS", parse_address)
     take("redis_password", "WSFRONT_REDIS_PASSWORD_FILE", _secret)
     take("history_file", "WSFRONT_HISTORY_FILE", Path)
+    faults += _serving(values, program, handler)
     if ("certificate" in values) != ("key" in values):
         faults.append(
             "WSFRONT_TLS_CERTIFICATE and WSFRONT_TLS_KEY: only one of them is set; set both or none"

@@ -259,7 +259,8 @@ class Supervisor:
             self.due[worker.number] = now + PAUSE if now - worker.started < PAUSE else now
             code = os.waitstatus_to_exitcode(status)
             if self.deadline is not None:
-                self.status = self.status or int(code != 0)
+                # One that had only just been started has no other answer to these.
+                self.status = self.status or int(code not in (0, -signal.SIGTERM, -signal.SIGINT))
             elif not self._told_ready:
                 log.error("worker %d did not start: %s", worker.number, _words(code))
                 self.status = 1

@@ -1,5 +1,6 @@
 """Several processes on one port: who counts, what happens when one dies or hangs, and how all stop."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,14 +8,18 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from server.seats import OwnSeats
 from server.settings import Socket
-from tests.unit.server.harness import ROOT, SECONDS, Launch, Process, handshake, open_socket
+from tests.redis_server import RedisServer
+from tests.unit.server.harness import ROOT, SECONDS, Launch, Process, handshake, hear, open_socket, say
 from tests.unit.server.test_main import closing, run
 from tests.unit.server.test_systemd import Activate, Listener, activate, listener, number_of, port
 from tests.waiting import until
@@ -26,9 +31,8 @@ SOCKETS = json.dumps([{"path": "/ws/", "public_path": "/ws/", "per_address": 3}]
 
 def start(launch: Launch, count: int = 3, **environment: str) -> Process:
     """Run some workers, each of whose connections is served by cat."""
-    return launch(
-        WSFRONT_WORKERS=str(count), WSFRONT_DRAIN_SECONDS="60", **environment, arguments=("--exec", "cat")
-    )
+    settings = {"WSFRONT_WORKERS": str(count), "WSFRONT_DRAIN_SECONDS": "60", "WSFRONT_CONNECTIONS": "100"}
+    return launch(**settings | environment, arguments=("--exec", "cat"))
 
 
 def workers_of(backend: Process) -> list[int]:
@@ -170,13 +174,39 @@ def test_tells(activate: Activate, port: socket.socket, listener: tuple[Listener
     ear.hear("STOPPING=1")
 
 
+@pytest.mark.needs("redis")
+async def test_rooms(launch: Launch, redis: Callable[..., RedisServer]) -> None:
+    """With the bus in Redis a room is one for the clients of all processes: lines, presence, and what was said before."""
+    backend = launch(WSFRONT_WORKERS="3", WSFRONT_BUS="redis", WSFRONT_REDIS=redis().address)
+    address = f"ws://127.0.0.1:{backend.ports[0]}/ws/chat"
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect(address, proxy=None)) for _ in range(12)]
+        for number, client in enumerate(clients):
+            await say(client, type="join", name=f"client{number}")
+            await hear(client, "welcome")
+        await say(clients[0], type="usermsg", message="to all")
+        for client in clients:
+            assert (await hear(client, "usermsg"))["message"] == "to all"
+        os.kill(workers_of(backend)[0], signal.SIGKILL)
+        await asyncio.to_thread(until, lambda: len(workers_of(backend)) == 3, 10)
+        left = []
+        for client in clients:
+            with suppress(ConnectionClosed):
+                await (await client.ping())
+                left.append(client)
+        await say(left[0], type="usermsg", message="to all who are left")
+        for client in left:
+            assert (await hear(client, "usermsg"))["message"] == "to all who are left"
+    assert backend.end() == 0
+
+
 def test_refused() -> None:
     """Several processes for rooms that are in one process's memory are refused in a line, as is an idle exit."""
     assert run("--workers", "2") == (
         2,
         [
-            "server: WSFRONT_WORKERS: rooms on the bus memory are one process's; "
-            "set WSFRONT_BUS to redis, or this to 1 or forked"
+            "server: WSFRONT_WORKERS: rooms on the bus memory are one process's;"  # noqa: ISC004  # one line
+            " set WSFRONT_BUS to redis, or this to 1 or forked"
         ],
     )
     assert run("--workers", "2", "--exit-when-idle", "5", "--exec", "cat")[1] == [
