@@ -213,7 +213,7 @@ async def test_limits_are_set(start: Start) -> None:
 def test_command_line() -> None:
     """A wrong handler is a line, with status 2 where its form is wrong, and 1 where it cannot be imported."""
     assert run("--handler", "x") == (2, ["server: --handler: 'x' is no handler; expected module:function"])
-    assert run("--handler", "x:y", "--listen", "127.0.0.1:0") == (
+    assert run("--handler", "x:y", "--listen", "127.0.0.1:0", WSFRONT_CONNECTIONS="100") == (
         1,
         ["server: x:y: ModuleNotFoundError: No module named 'x'"],
     )
