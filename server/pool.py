@@ -12,9 +12,18 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
+from . import metrics
 from .pooled import DONE, LENGTH, Rejected
 
 log = logging.getLogger("server")
+
+UNDER_WAY = metrics.gauge(
+    "pool_jobs", "Jobs that wait for a process of the pool, or are in one.", ("module",)
+)
+JOBS = metrics.counter(
+    "pool_jobs_ended", "Jobs of the pool, by how they ended: done, rejected, lost or busy.", ("module", "end")
+)
+SECONDS = metrics.histogram("pool_seconds", "From a job until its end, the wait for a process included.")
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSWER_MOST = 1 << 20
@@ -71,13 +80,25 @@ class Pool:
             Rejected: what the job itself says of its bytes.
         """
         if self.jobs >= self.most:
+            JOBS.labels(self.module, "busy").inc()
             raise Busy(f"{self.jobs} jobs are under way")
         self.jobs += 1
+        UNDER_WAY.labels(self.module).inc()
+        end = "lost"
         try:
-            async with self._turn:
-                return await self._do(job)
+            with SECONDS.time():
+                async with self._turn:
+                    answer = await self._do(job)
+            end = "done"
+        except Rejected:
+            end = "rejected"
+            raise
+        else:
+            return answer
         finally:
             self.jobs -= 1
+            UNDER_WAY.labels(self.module).dec()
+            JOBS.labels(self.module, end).inc()
 
     async def close(self) -> None:
         """End all processes, those at work too, and start none again; return when they are gone."""

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from server.pool import Busy, JobLost, NotStarted, Pool
+from server.pool import JOBS, UNDER_WAY, Busy, JobLost, NotStarted, Pool
 from server.pooled import Rejected
 from tests.unit.server.harness import ROOT, SECONDS, until
 from tests.waiting import SECOND
@@ -140,6 +140,29 @@ async def test_busy(make: Make) -> None:
         await pool.run(b"echo x")
     assert await asyncio.gather(*jobs) == [b"0", b"1", b"2"]
     assert await pool.run(b"echo x") == b"x"
+
+
+async def test_metrics(make: Make) -> None:
+    """Each job is counted by how it ended, and none stays under way."""
+    pool = make(waiting=0)
+
+    def counted() -> dict[str, float]:
+        return {end: JOBS.labels(MODULE, end)._value.get() for end in ("done", "rejected", "lost", "busy")}
+
+    before = counted()
+    for job in (b"echo x", b"reject x", b"die"):
+        with suppress(Rejected, JobLost):
+            await pool.run(job)
+    jobs = [asyncio.create_task(pool.run(b"echo x")) for _ in range(2)]
+    await asyncio.gather(*jobs, return_exceptions=True)
+    after = counted()
+    assert {end: after[end] - before[end] for end in after} == {
+        "done": 2,
+        "rejected": 1,
+        "lost": 1,
+        "busy": 1,
+    }
+    assert UNDER_WAY.labels(MODULE)._value.get() == 0
 
 
 async def test_order(make: Make) -> None:
