@@ -71,6 +71,7 @@ CONNECTIONS = metrics.gauge("connections", "Sockets that are open.")
 CONNECTIONS_MOST = metrics.gauge(
     "connections_most", "How many sockets may be open: this process's part of them."
 )
+BUS_UP = metrics.gauge("bus_up", "1 where the bus keeps messages, 0 where it is down or refuses.")
 ROOMS = metrics.gauge("rooms", "Rooms with somebody in them.")
 REFUSALS = metrics.counter("refusals", "Upgrades that were refused, by status.", ("status",))
 CLOSES = metrics.counter("closes", "Sockets that have closed, by code; 1006: without a word.", ("code",))
@@ -188,6 +189,7 @@ class Backend:
         workers = self.settings.workers
         CONNECTIONS_MOST.set(self.settings.connections / (workers if isinstance(workers, int) else 1))
         ROOMS.set_function(lambda: len(self.hall.rooms))
+        BUS_UP.set_function(lambda: float(self.bus.state()["state"] == "up"))
         async with asyncio.TaskGroup() as tasks:
             loop.add_signal_handler(signal.SIGUSR1, send_home)
             for sock in listening if self.is_alone else ():

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from . import metrics
 from .bus import Bus, Entry, Kept, Rest, Unavailable
 from .fanout import Group
 from .frames import frame_of
@@ -31,6 +32,15 @@ from .messages import (
     encode,
 )
 from .wire import Wire
+
+RESUMES = metrics.counter(
+    "resumes", "Clients that came back with a position, by result: hit, or the reason of a gap.", ("result",)
+)
+LIVE_GAPS = metrics.counter("live_gaps", "Rooms whose thread was lost while somebody was there.")
+KEPT = metrics.counter(
+    "messages_kept", "Messages that were kept and acknowledged; again: they had been.", ("again",)
+)
+NOT_KEPT = metrics.counter("messages_not_kept", "Messages that could not be kept, and were refused.")
 
 PRESENCE_PERIOD = 0.25
 PRESENCE_MOST = 50
@@ -94,6 +104,7 @@ class Room:
 
     def broke(self, rest: Rest) -> None:
         """Tell those who keep count that lines are missing."""
+        LIVE_GAPS.inc()
         frame = frame_of(encode(_missing(self.name, rest)).decode())
         for member in self.members:
             if member.resumed:
@@ -242,9 +253,11 @@ class Hall:
                 member.room.name, encode(said), None if name is None else member.key(name)
             )
         except Unavailable as fault:
+            NOT_KEPT.inc()
             member.first = member.first or name
             raise Refusal("try-again", str(fault), ref, RETRY_AFTER) from None
         member.first = None
+        KEPT.labels("yes" if kept.again else "no").inc()
         return kept
 
     async def resume(self, member: Member, request: Resume) -> None:
@@ -265,6 +278,7 @@ class Hall:
             rest = Rest(history.epoch, history.offset, [])
         else:
             rest = history.since(request.epoch, request.offset)
+            RESUMES.labels(rest.gap or "hit").inc()
         answer: Resumed | Missing = (
             _missing(room.name, rest)
             if rest.gap

@@ -11,11 +11,12 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("brow
 
 
 class Tap:
-    """Stands between a page and the server: counts connections, swallows frames, forges the welcome."""
+    """Stands between a page and the server: counts connections, swallows frames of both or of the server, forges the welcome."""
 
     def __init__(self) -> None:
         self.sockets: list[WebSocketRoute] = []
         self.silent = False
+        self.deaf = False
         self.welcome = ""
 
     async def __call__(self, page: Page) -> None:
@@ -29,7 +30,7 @@ class Tap:
         socket.on_message(lambda frame: None if self.silent else server.send(frame))
 
         def forward(frame: str | bytes) -> None:
-            if not self.silent:
+            if not (self.silent or self.deaf):
                 socket.send(self.welcome if self.welcome and '"welcome"' in str(frame) else frame)
 
         server.on_message(forward)
@@ -92,6 +93,58 @@ async def test_a_silent_connection_is_given_up(visit: Visit) -> None:
     await expect(ada.locator("#connection")).to_have_text("Connected")
     await expect(ada.locator(".own[data-state]")).to_have_count(0)
     await expect(ada.locator(".own .text")).to_have_text(["Hello?"])
+
+
+async def away(page: Page, tap: Tap) -> None:
+    """Cut a page's connection, and let no time pass there: it does not come back by itself."""
+    await page.clock.pause_at(await page.evaluate("Date.now() + 1_000"))
+    await tap.sockets[-1].close(code=1012)
+    await expect(page.locator("#connection")).to_have_text("The server is restarting")
+
+
+async def test_what_was_missed_is_restored(visit: Visit) -> None:
+    """A page that comes back gets what was said meanwhile, once and in order, and says how much that was."""
+    tap = Tap()
+    ada, bob = await visit("Ada", tap), await visit("Bob")
+    box = bob.get_by_label("Message", exact=True)
+    for text in ("before", "one", "two", "three"):
+        await box.fill(text)
+        await box.press("Enter")
+        if text == "before":
+            await expect(ada.locator(".message .text")).to_have_text(["before"])
+            await away(ada, tap)
+    await expect(bob.locator(".own[data-state]")).to_have_count(0)
+    await ada.clock.resume()
+    await ada.evaluate("dispatchEvent(new Event('online'))")
+    await expect(ada.locator(".remark", has_text="restored")).to_have_text("3 missed messages restored")
+    await expect(ada.locator(".message .text")).to_have_text(["before", "one", "two", "three"])
+
+
+async def test_kept_but_not_acknowledged(visit: Visit) -> None:
+    """A line whose acknowledgement is lost is sent again under its id: nobody sees it twice."""
+    tap = Tap()
+    ada, bob = await visit("Ada", tap), await visit("Bob")
+    tap.deaf = True
+    await ada.get_by_label("Message", exact=True).fill("Once")
+    await ada.keyboard.press("Enter")
+    await expect(bob.locator(".message .text")).to_have_text(["Once"])
+    await away(ada, tap)
+    tap.deaf = False
+    await ada.clock.resume()
+    await ada.evaluate("dispatchEvent(new Event('online'))")
+    await expect(ada.locator(".own[data-state]")).to_have_count(0)
+    await expect(ada.locator(".own .text")).to_have_text(["Once"])
+    await expect(bob.locator(".message .text")).to_have_text(["Once"])
+
+
+async def test_says_that_some_may_be_missing(visit: Visit, site: Site) -> None:
+    """Where the server has lost its memory the page says that messages may be missing."""
+    ada = await visit("Ada")
+    site.stop_backend()
+    site.start_backend()
+    await ada.evaluate("dispatchEvent(new Event('online'))")
+    await expect(ada.locator("#connection")).to_have_text("Connected")
+    await expect(ada.locator(".remark", has_text="missing")).to_have_text("Some messages may be missing")
 
 
 async def test_a_refused_page_does_not_hammer(visit: Visit) -> None:

@@ -87,8 +87,9 @@ def ask(address: str, query: str) -> list[Any]:
 
 
 async def something_of_everything(stack: Running) -> None:
-    """Make each kind of event happen: a message, a close, a drop, a refusal."""
+    """Make each kind of event happen: a message, a return, a close, a drop, a refusal."""
     async with stack.websocket("/ws/chat") as one, stack.websocket("/ws/chat") as two:
+        await one.send(json.dumps({"type": "resume", "epoch": "none", "offset": 0}))
         await one.send(json.dumps({"type": "usermsg", "name": "Ada", "message": "x"}))
         await two.recv()
         with contextlib.suppress(ConnectionClosed):

@@ -98,6 +98,19 @@ async def test_redis_dies(launch: Launch, redis: Callable[..., RedisServer]) -> 
     assert [ledger.connections for ledger in ledgers] == [1] * len(ledgers)
 
 
+@pytest.mark.needs("redis")
+async def test_workers_in_one_room(launch: Launch, redis: Callable[..., RedisServer]) -> None:
+    """Two workers of one server share rooms by Redis."""
+    one = launch(WSFRONT_BUS="redis", WSFRONT_REDIS=redis().address, WSFRONT_WORKERS="2")
+    ledgers = [Ledger(f"c{number}", address(one)) for number in range(6)]
+    try:
+        await asyncio.sleep(0.3)
+        await traffic(ledgers, 1)
+        await is_complete(ledgers)
+    finally:
+        await closed(ledgers)
+
+
 async def test_restarted(launch: Launch, tmp_path: Path) -> None:
     """One process with its memory is stopped and started again: the next one goes on with what it kept, and the file is gone."""
     kept = tmp_path / "history"
