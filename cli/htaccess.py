@@ -8,10 +8,8 @@ import codecs
 import difflib
 import os
 import re
-import shutil
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from apache import block, httpd
@@ -21,10 +19,10 @@ from apache.target import Target
 
 from .descriptions import add_site_option, read_sites
 from .errors import RunFault, UsageFault
+from .replacing import replace
 
 SUMMARY = "print the rules for an .htaccess, or put them into one and take them out again"
 _SIZE_LIMIT = 1 << 20  # bytes; Apache reads the file at every request
-_BACKUP = ".wsfront-backup"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if after == before and args.into.exists():
         sys.stderr.write(f"{args.into} is as it should be\n")
     else:
-        _replace(args.into, before, after)
+        replace(args.into, before, after)
     if after.startswith(codecs.BOM_UTF8):
         sys.stderr.write(
             f"{args.into} begins with a byte order mark, so Apache answers 500: save it without one\n"
@@ -126,67 +124,3 @@ def _offer(path: Path, before: bytes, after: bytes) -> None:
 
 def _text_lines(content: bytes) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", content.decode(errors="replace"))
-
-
-def _replace(path: Path, before: bytes, after: bytes) -> None:
-    """Put the new content in place, whole or not at all, with the old one kept beside it.
-
-    Both are on the disk before either gets its name, so that a full disk leaves no trace.
-    """
-    like = path.stat() if path.exists() else None
-    # What begins with .ht is what a server is told to serve to nobody, whatever the file itself is called.
-    hidden = path.name if path.name.startswith(".ht") else f".ht{path.name}"
-    backup = path.with_name(hidden + _BACKUP)
-    first = not backup.exists()
-    staged: list[Path] = []
-    try:
-        staged.append(_stage(path, hidden, after, like))
-        if like:
-            staged.append(_stage(path, hidden, before, like))
-            staged[1].replace(backup)
-        try:
-            staged[0].replace(path)
-        except OSError:
-            if like and first:
-                backup.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        sentence = f"{path}: cannot be changed: {error.strerror}: nothing was changed"
-        if isinstance(error, PermissionError):
-            raise UsageFault(f"{sentence}; run this as its owner") from None
-        raise RunFault(f"{sentence}; make room there") from None
-    finally:
-        for temporary in staged:
-            temporary.unlink(missing_ok=True)
-    sys.stderr.write(f"wrote {path}{f'; what it was is in {backup}' if like else ''}\n")
-
-
-def _stage(path: Path, hidden: str, content: bytes, like: os.stat_result | None) -> Path:
-    """Return a file beside the one to replace, flushed to the disk, of the same mode, owner and extended attributes.
-
-    Raises:
-        UsageFault: it belongs to somebody else, who would lose it.
-        OSError: there is no room, or no permission.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f"{hidden}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if like is None:
-            temporary.chmod(0o644)
-            return temporary
-        new = temporary.stat()
-        if (new.st_uid, new.st_gid) != (like.st_uid, like.st_gid):
-            try:
-                os.chown(temporary, like.st_uid, like.st_gid)
-            except PermissionError:
-                raise UsageFault(f"{path}: belongs to another user or group: run this as its owner") from None
-        shutil.copystat(path, temporary)
-        os.utime(temporary)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
