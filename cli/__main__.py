@@ -9,7 +9,20 @@ from types import ModuleType
 
 from .errors import Fault
 
-VERBS = ("up", "test", "render", "check", "plan", "certs", "bundle", "htaccess", "schema", "bench", "serve")
+VERBS = (
+    "up",
+    "test",
+    "render",
+    "check",
+    "plan",
+    "certs",
+    "bundle",
+    "htaccess",
+    "lint",
+    "schema",
+    "bench",
+    "serve",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

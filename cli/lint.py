@@ -1,0 +1,175 @@
+"""The verb `lint`: read configuration files and .htaccess files, say what is wrong in them, and mend what is safe to mend.
+
+Does not know what is wrong with what (`doctor/` does); it prints, and changes files.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from doctor.configuration import UnreadableError
+from doctor.findings import CATALOGUE, SEVERITIES, Edit, Finding
+from doctor.lint import Report, diff, lint, mended
+
+from .errors import UsageFault
+from .replacing import replace
+
+SUMMARY = "find what is wrong in configuration files and .htaccess files, without running anything"
+_DEFAULTS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
+_COLOURS = {"error": "31", "warning": "33", "note": "36", "-": "31", "+": "32"}
+_WIDTH = 80
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lint`."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help=f"files, read with all they include (default: {_DEFAULTS[0]}, or where others have it)",
+    )
+    parser.add_argument(
+        "--fix", action="store_true", help="make the changes that are safe; a copy of each file is kept"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, as doctor/README.md tells"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, mend where asked, and print; return 1 when something is found, or left."""
+    paths = list(dict.fromkeys(args.paths or _default()))
+    try:
+        fixed = _fix(paths) if args.fix else []
+        report = lint(paths)
+    except UnreadableError as error:
+        raise UsageFault(str(error)) from None
+    if args.json:
+        json.dump(_as_json(report, fixed), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        _print(report, is_rest=args.fix)
+    return 1 if report.findings else 0
+
+
+def _default() -> list[str]:
+    found = [path for path in _DEFAULTS if Path(path).exists()]
+    if not found:
+        raise UsageFault("there is no Apache configuration in its usual place: name the files to read")
+    return found[:1]
+
+
+def _fix(paths: list[str]) -> list[str]:
+    """Make the safe changes, each file whole or not at all; return the files changed."""
+    notes = dict.fromkeys(
+        finding.edit.note for finding in lint(paths).findings if finding.edit and finding.edit.is_safe
+    )
+    changed = mended(paths)
+    for name, after in changed.items():
+        path = Path(name).resolve()  # behind a link of sites-enabled stands the file itself
+        if not os.access(path, os.W_OK) or not path.stat().st_mode & 0o222:
+            raise UsageFault(f"{path}: is read-only: make it writable first, `chmod u+w {path}`")
+        replace(path, path.read_bytes(), after)
+    for note in filter(None, notes):
+        sys.stderr.write(f"{note}\n")
+    return list(changed)
+
+
+def _as_json(report: Report, fixed: list[str]) -> dict[str, object]:
+    return {
+        "files": list(report.files),
+        "fixed": fixed,
+        "findings": [
+            {
+                "id": finding.id,
+                "severity": finding.entry.severity,
+                "file": finding.file,
+                "line": finding.line,
+                "seen": finding.seen,
+                "title": finding.entry.title,
+                "cause": finding.entry.cause,
+                "remedy": finding.entry.remedy,
+                "diff": diff(finding.edit, report.contents[finding.edit.file]) if finding.edit else None,
+                "fixable": bool(finding.edit and finding.edit.is_safe),
+                "note": finding.edit.note or None if finding.edit else None,
+                "left": finding.left or None,
+            }
+            for finding in report.findings
+        ],
+        "not_checked": report.not_checked,
+    }
+
+
+def _print(report: Report, *, is_rest: bool) -> None:
+    """Print findings for people; a change that mends several of them is shown once, behind the last."""
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    last = {finding.edit: number for number, finding in enumerate(report.findings) if finding.edit}
+    for number, finding in enumerate(report.findings):
+        _print_finding(finding, coloured=coloured)
+        if finding.edit and last[finding.edit] == number:
+            _print_diff(finding.edit, report, coloured=coloured)
+        print()
+    for sentence in report.not_checked:
+        print(_wrapped(f"not checked: {sentence}", ""))
+    counts = [
+        f"{count} {severity}{'s' if count > 1 else ''}"
+        for severity in SEVERITIES
+        if (count := sum(finding.entry.severity == severity for finding in report.findings))
+    ]
+    safe = sum(bool(finding.edit and finding.edit.is_safe) for finding in report.findings)
+    words = ", ".join(counts) + (" left" if is_rest else "") if counts else "nothing found"
+    print(f"{words} in {_counted(len(report.contents))}" + (f"; --fix mends {safe} of them" if safe else ""))
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
+
+
+def _print_finding(finding: Finding, *, coloured: bool) -> None:
+    entry = CATALOGUE[finding.id]
+    severity = _painted(entry.severity, entry.severity) if coloured else entry.severity
+    print(f"{_printable(finding.file)}:{finding.line}: {severity}: {finding.id}")
+    if finding.seen:
+        print(f"    | {finding.seen}")
+    print(_wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
+    print(_wrapped(f"Instead: {entry.remedy}"))
+    if finding.left:
+        print(_wrapped(f"Left to you: {finding.left}."))
+
+
+def _print_diff(edit: Edit, report: Report, *, coloured: bool) -> None:
+    told = (
+        "The safe form, which --fix writes:" if edit.is_safe else "What it could be; look before you take it:"
+    )
+    print(f"    {told}")
+    if edit.note:
+        print(_wrapped(f"({edit.note}.)"))
+    print()
+    for line in diff(edit, report.contents[edit.file]).splitlines():
+        text = _printable(line)
+        print(_painted(line[0], text) if coloured and line[:1] in {"-", "+"} else text)
+
+
+def _wrapped(text: str, indent: str = "    ") -> str:
+    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    return textwrap.fill(
+        _printable(text),
+        max(width, 40),
+        initial_indent=indent,
+        subsequent_indent=indent or "  ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _painted(kind: str, text: str) -> str:
+    return f"\033[{_COLOURS[kind]}m{text}\033[0m"
+
+
+def _printable(text: str) -> str:
+    """Return text that tells a terminal nothing."""
+    return "".join(character if character.isprintable() or character == "\t" else "?" for character in text)

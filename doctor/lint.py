@@ -1,0 +1,152 @@
+"""Read configurations, find what is wrong in them, and make the changes that are safe.
+
+Runs nothing and writes nothing: contents in, findings and new contents out.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .configuration import Configuration, read
+from .findings import SEVERITIES, Edit, Finding
+from .proxy_checks import proxy_findings
+from .reading import BYTE_ORDER_MARK, shown
+from .rewrite_checks import rewrite_findings
+from .rewriting import rules_of
+from .server_checks import server_findings
+
+_ROUNDS = 20  # one change may make another possible
+
+
+@dataclass
+class Report:
+    """Hold what was found.
+
+    Attributes:
+        files: the files given.
+        findings: the gravest first, then in the order of files and lines.
+        not_checked: what could not be followed or told, a sentence each.
+        contents: every file read -> its bytes.
+    """
+
+    files: tuple[str, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
+    not_checked: list[str] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+
+def lint(paths: Sequence[str], *, given: Mapping[str, bytes] | None = None) -> Report:
+    """Read files and all they include, and return what is wrong in them.
+
+    Args:
+        paths: configuration files and .htaccess files.
+        given: contents to take instead of those on the disk.
+
+    Raises:
+        UnreadableError: one of them cannot be read.
+    """
+    configurations = [read(path, given=given) for path in paths]
+    report = Report(tuple(paths))
+    found: dict[tuple[str, str, int], Finding] = {}
+    for configuration in configurations:
+        report.contents |= configuration.contents
+        report.not_checked += [each for each in configuration.unchecked if each not in report.not_checked]
+        for finding in [*_found(configuration), *_overrides(configuration, configurations)]:
+            found.setdefault((finding.id, str(Path(finding.file).resolve()), finding.line), finding)
+    report.findings = sorted(
+        found.values(),
+        key=lambda finding: (SEVERITIES.index(finding.entry.severity), finding.file, finding.line),
+    )
+    return report
+
+
+def mended(paths: Sequence[str]) -> dict[str, bytes]:
+    """Return the files that safe changes make others of: file -> new bytes. What it returns has no safe change left.
+
+    Raises:
+        UnreadableError: as lint().
+    """
+    changed: dict[str, bytes] = {}
+    for _ in range(_ROUNDS):
+        report = lint(paths, given=changed)
+        edits = dict.fromkeys(
+            finding.edit for finding in report.findings if finding.edit and finding.edit.is_safe
+        )
+        if not edits:
+            break
+        for file in {edit.file for edit in edits if edit}:
+            changed[file] = _together([edit for edit in edits if edit and edit.file == file]).applied(
+                report.contents[file]
+            )
+    return changed
+
+
+def _together(edits: Sequence[Edit]) -> Edit:
+    """Return those changes of one file that do not touch one another, as one."""
+    taken: list[tuple[int, int, bytes]] = []
+    for edit in edits:
+        if all(end < begin or start > stop for start, end, _ in edit.changes for begin, stop, _ in taken):
+            taken += edit.changes
+    return Edit(edits[0].file, tuple(sorted(taken)))
+
+
+def diff(edit: Edit, content: bytes) -> str:
+    """Return a change as a unified diff."""
+    before, after = _lines(content), _lines(edit.applied(content))
+    lines = difflib.unified_diff(before, after, edit.file, edit.file, n=1)
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
+    )
+
+
+def _lines(content: bytes) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", content.decode(errors="replace"))
+
+
+def _found(configuration: Configuration) -> list[Finding]:
+    refused = [_mendable(configuration, finding) for finding in configuration.findings]
+    checks = (rewrite_findings, proxy_findings, server_findings)
+    return [*refused, *(finding for check in checks for finding in check(configuration))]
+
+
+def _mendable(configuration: Configuration, finding: Finding) -> Finding:
+    content = configuration.contents.get(finding.file, b"")
+    if finding.id != "config-byte-order-mark" or not content.startswith(BYTE_ORDER_MARK):
+        return finding
+    return Finding(
+        finding.id, finding.file, 1, finding.seen, Edit(finding.file, ((0, len(BYTE_ORDER_MARK), b""),))
+    )
+
+
+def _overrides(configuration: Configuration, all_read: Sequence[Configuration]) -> list[Finding]:
+    """Return what a whole server, read beside an .htaccess with rules for sockets, does not grant its folder."""
+    if not configuration.is_htaccess or not any(rule.is_tunnel for rule in rules_of(configuration)):
+        return []
+    folder = str(Path(configuration.file).resolve().parent) + "/"
+    found = []
+    for server in all_read:
+        if not server.is_whole:
+            continue
+        above = [
+            each
+            for each in server.directives
+            if (section := each.inside("directory"))
+            and section.words
+            and folder.startswith(section.words[0].rstrip("/") + "/")
+        ]
+        above.sort(key=lambda each: len(each.inside("directory").words[0].rstrip("/")))  # type: ignore[union-attr] # as above
+        last = {each.name: each for each in above}
+        allowed, listed, options = (
+            last.get(name) for name in ("allowoverride", "allowoverridelist", "options")
+        )
+        granted = {word.lower() for each in (allowed, listed) if each for word in each.words}
+        if allowed and not granted & {"all", "fileinfo", "rewriterule"}:
+            found.append(Finding("htaccess-ignored", allowed.file, allowed.line, shown(allowed.text)))
+        elif options and not any(word.startswith(("+", "-")) for word in options.words):
+            words = {word.lower() for word in options.words}
+            own = any(each.name == "options" for each in configuration.directives)
+            if not own and not words & {"all", "followsymlinks", "symlinksifownermatch"}:
+                found.append(Finding("htaccess-no-links", options.file, options.line, shown(options.text)))
+    return found

@@ -1,0 +1,327 @@
+"""Each entry of the catalogue: what it is found in, what it is not found in, and what is mended."""
+
+from pathlib import Path
+
+import pytest
+
+from doctor.findings import CATALOGUE
+from doctor.lint import lint, mended
+
+MODULES = "Listen 80\nLoadModule mpm_event_module x\nLoadModule proxy_module x\nLoadModule rewrite_module x\n"
+WHOLE = f"{MODULES}LoadModule proxy_http_module x\n"
+CHECKED = "Require expr \"%{HTTP:Origin} == ''\"\n"
+"""Stands for a check of Origin, wherever one is not what a case is about."""
+
+BOUND = (
+    "RewriteEngine On\n"
+    "RewriteCond %{HTTP:Upgrade} websocket [NC]\n"
+    'RewriteCond "%{REQUEST_METHOD} %{HTTP:Connection}" "!^GET upgrade$" [NC]\n'
+    "RewriteRule ^ - [F]\n"
+    "RewriteCond %{HTTP:Upgrade} ^websocket$ [NC]\n"
+)
+"""Begins rules that refuse what is no handshake, so that one more rule is all that a case is about."""
+
+GET = f"{CHECKED}RewriteEngine On\nRewriteCond %{{REQUEST_METHOD}} =GET\n"
+TUNNEL = "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n"
+
+
+def vhost(text: str) -> str:
+    """Return directives inside a vhost."""
+    return f"<VirtualHost *:80>\n{text}\n</VirtualHost>\n"
+
+
+# The id -> the name of a file, and a text in which nothing but that is found.
+FOUND: dict[str, list[tuple[str, str]]] = {
+    "config-not-text": [(".htaccess", "Options\0None\n"), ("a.conf", "\x01\x02\x03")],
+    "config-byte-order-mark": [(".htaccess", "\ufeffOptions None\n")],
+    "config-line-too-long": [("a.conf", "Define x " + "y" * (1 << 20))],
+    "config-section-unclosed": [("a.conf", "<Directory />\nOptions None\n"), ("a.conf", "<IfModule x>\n<If y>\n</If>\n")],
+    "config-section-crossed": [("a.conf", "</Directory>\n"), ("a.conf", "<Directory />\n</Location>\n</Directory>\n")],
+    "config-too-deep": [("a.conf", "<If x>\n" * 300 + "</If>\n" * 256)],
+    "config-include-loop": [("a.conf", "Include a.conf\nServerRoot {folder}\nInclude a.conf\n")],
+    "rewrite-client-picks-host": [
+        (".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888$1 [P]\n"),
+        (".htaccess", "RewriteEngine On\nRewriteRule ^(.*)$ http://127.0.0.1:3000$1 [P]\n"),
+        (".htaccess", "RewriteEngine On\nRewriteRule ^([^/]+)/(.*)$ http://$1/$2 [P]\n"),
+        (".htaccess", "RewriteEngine On\nRewriteRule ^(.*)$ http://%{HTTP_HOST}:3000/$1 [P]\n"),
+        ("a.conf", vhost("RewriteEngine On\nRewriteRule ^/?(.*)$ http://127.0.0.1:3000$1 [P]")),
+        ("a.conf", vhost("RewriteEngine On\nRewriteRule ^/(.*)$ http://127.0.0.1:3000$1 [P]")),
+        ("a.conf", vhost("RewriteEngine On\nRewriteCond %{REQUEST_URI} ^/(.*)\nRewriteRule ^ http://127.0.0.1:3000%1 [P]")),
+    ],
+    "rewrite-missing-percent": [
+        (".htaccess", BOUND + "RewriteRule ^ ws://127.0.0.1:8888{REQUEST_URI} [P]\n"),
+        ("a.conf", vhost("RewriteEngine On\nRewriteRule ^ http://127.0.0.1:3000{REQUEST_URI} [P]")),
+    ],
+    "rewrite-no-proxy-flag": [(".htaccess", BOUND + "RewriteRule ^ws/(.*)$ ws://127.0.0.1:8888/$1 [L]\n")],
+    "rewrite-engine-missing": [
+        (".htaccess", BOUND.partition("\n")[2] + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n"),
+        ("a.conf", vhost(BOUND.partition("\n")[2] + "RewriteRule ^/(.*)$ ws://127.0.0.1:8888/$1 [P]\n")),
+    ],
+    "rewrite-swallowed": [
+        (
+            "a.conf",
+            vhost(
+                "RewriteEngine On\nRewriteRule ^/(.*)$ http://127.0.0.1:3000/$1 [P,L]\n"
+                + BOUND
+                + "RewriteRule ^/(.*)$ ws://127.0.0.1:8888/$1 [P]"
+            ),
+        )
+    ],
+    "rewrite-connection-exact": [
+        (
+            ".htaccess",
+            GET + "RewriteCond %{HTTP:Connection} ^Upgrade$ [NC]\n" + TUNNEL,
+        )
+    ],
+    "rewrite-connection-unanchored": [
+        (
+            ".htaccess",
+            GET + "RewriteCond %{HTTP:Connection} .*upgrade.* [NC]\n" + TUNNEL,
+        )
+    ],
+    "rewrite-upgrade-unanchored": [
+        (
+            ".htaccess",
+            GET + "RewriteCond %{HTTP:Upgrade} websocket [NC]\n" + TUNNEL,
+        )
+    ],
+    "rewrite-upgrade-unchecked": [
+        (
+            ".htaccess",
+            f"{CHECKED}RewriteEngine On\nRewriteCond %{{REQUEST_METHOD}} =GET\nRewriteRule ^ws/(.*)$ ws://127.0.0.1:8888/$1 [P]\n",
+        )
+    ],
+    "rewrite-method-unchecked": [
+        (
+            ".htaccess",
+            f"{CHECKED}RewriteEngine On\nRewriteCond %{{HTTP:Upgrade}} =websocket [NC]\nRewriteRule ^ws/(.*)$ ws://127.0.0.1:8888/$1 [P]\n",
+        )
+    ],
+    "rewrite-dead-variables": [
+        (".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P,L,E=noconntimeout:1,E=noabort:1]\n"),
+        (".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [proxy,last,env=noabort:1]\n"),
+    ],
+    "rewrite-encoded-twice": [(".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P,B]\n")],
+    "rewrite-unsafe-flag": [(".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P,UnsafeAllow3F]\n")],
+    "origin-unchecked": [
+        ("a.conf", vhost("ProxyPass /ws/ http://127.0.0.1:8888/ upgrade=websocket")),
+        (
+            ".htaccess",
+            GET.removeprefix(CHECKED) + "RewriteCond %{HTTP:Upgrade} ^websocket$ [NC]\n" + TUNNEL,
+        ),
+    ],
+    "proxypass-order": [
+        ("a.conf", vhost(CHECKED + "ProxyPass / http://127.0.0.1:3000/\nProxyPass /ws/ ws://127.0.0.1:8888/")),
+        ("a.conf", vhost(CHECKED + "ProxyPass /a http://127.0.0.1:3000\nProxyPass /a/ws ws://127.0.0.1:8888/ws")),
+        (
+            "a.conf",
+            vhost(
+                CHECKED
+                + "ProxyPassMatch ^/(.*)$ http://127.0.0.1:3000/$1\nProxyPass /ws http://127.0.0.1:8888/ws upgrade=websocket"
+            ),
+        ),
+    ],
+    "proxypass-slash": [
+        ("a.conf", vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888")),
+        ("a.conf", vhost(CHECKED + "<Location /ws/>\nProxyPass http://127.0.0.1:8888/ws upgrade=websocket\n</Location>")),
+    ],
+    "proxypass-upgrade-missing": [
+        ("a.conf", vhost(CHECKED + "ProxyPass /websocket http://127.0.0.1:8888/websocket")),
+        ("a.conf", vhost(CHECKED + 'ProxyPass "/app/socket.io/" "http://127.0.0.1:8888/socket.io/" retry=0')),
+    ],
+    "upgrade-any": [("a.conf", vhost(CHECKED + "ProxyPass /ws/ http://127.0.0.1:8888/ upgrade=ANY"))],
+    "idle-timeout-short": [
+        ("a.conf", vhost(CHECKED + "Timeout 5\nProxyPass /ws/ ws://127.0.0.1:8888/ timeout=5")),
+        ("a.conf", "Timeout 5\nProxyTimeout 3\n" + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/")),
+        (
+            "a.conf",
+            "Timeout 5\n"
+            + vhost(
+                BOUND
+                + "RewriteRule ^/(.*)$ ws://127.0.0.1:8888/$1 [P]\n<Proxy ws://127.0.0.1:8888>\nProxySet timeout=4\n</Proxy>"
+            ),
+        ),
+    ],
+    "websocket-legacy": [
+        ("a.conf", "ProxyWebsocketFallbackToProxyHttp Off\n"),
+        ("a.conf", MODULES + "LoadModule proxy_wstunnel_module x\n" + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/")),
+    ],
+    "module-missing": [("a.conf", MODULES + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/"))],
+    "loglevel-module-missing": [("a.conf", WHOLE + "LogLevel warn proxy_wstunnel:trace1\n")],
+    "protocols-without-http11": [
+        ("a.conf", vhost(CHECKED + "Protocols h2\nProxyPass /ws/ ws://127.0.0.1:8888/"))
+    ],
+    "http2-websockets": [("a.conf", "H2WebSockets on\n")],
+    "proxy-requests-on": [
+        ("a.conf", "ProxyRequests On\n"),
+        ("a.conf", vhost("ProxyRequests On\nProxyPass / http://127.0.0.1:3000/")),
+    ],
+    "request-header-origin": [
+        ("a.conf", 'RequestHeader set Origin "http://localhost"\n'),
+        ("a.conf", "RequestHeader unset origin\n"),
+    ],
+    "proxy-tls-unverified": [
+        ("a.conf", "SSLProxyEngine on\nSSLProxyVerify none\n"),
+        ("a.conf", "SSLProxyEngine on\nSSLProxyCheckPeerName off\nProxyPass / https://10.0.0.2/\n"),
+    ],
+    "proxy-tls-engine-missing": [("a.conf", vhost("ProxyPass / https://127.0.0.1:3000/"))],
+    "tls-protocol-weak": [
+        ("a.conf", "SSLProtocol TLSv1 TLSv1.1 TLSv1.2\n"),
+        ("a.conf", "SSLProtocol -all +TLSv1.1 +TLSv1.2\n"),
+        ("a.conf", "SSLProtocol all -SSLv3 +TLSv1\n"),
+    ],
+    "tls-cipher-weak": [
+        ("a.conf", "SSLCipherSuite HIGH:RC4-SHA:!aNULL\n"),
+        ("a.conf", "SSLCipherSuite ECDHE-RSA-DES-CBC3-SHA\n"),
+    ],
+    "remoteip-trusts-everybody": [
+        ("a.conf", "RemoteIPHeader X-Forwarded-For\n"),
+        ("a.conf", "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 0.0.0.0/0\n"),
+    ],
+    "forwarded-for-trusted": [
+        ("a.conf", "SetEnvIf X-Forwarded-For ^10\\. inside\n<Location />\nRequire env inside\n</Location>\n"),
+    ],
+    "mpm-prefork": [
+        (
+            "a.conf",
+            WHOLE.replace("mpm_event", "mpm_prefork") + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/"),
+        )
+    ],
+    "mpm-workers-cut": [
+        ("a.conf", "<IfModule mpm_event_module>\nMaxRequestWorkers 4000\n</IfModule>\n"),
+        ("a.conf", WHOLE + "ServerLimit 2\nThreadsPerChild 50\nMaxRequestWorkers 150\n"),
+        ("a.conf", "<IfModule mpm_prefork_module>\nMaxClients 1000\n</IfModule>\n"),
+        ("a.conf", "<IfModule mpm_worker_module>\nThreadsPerChild 100\n</IfModule>\n"),
+    ],
+}  # fmt: skip
+ACROSS_FILES = {"htaccess-ignored", "htaccess-no-links"}
+
+# What is right, and looks like what is not.
+CLEAN: list[tuple[str, str]] = [
+    (".htaccess", ""),
+    (".htaccess", BOUND + 'RewriteRule ^ "ws://127.0.0.1:8888%{REQUEST_URI}" [P]\n'),
+    (".htaccess", BOUND + "RewriteRule ^/?(.*) ws://127.0.0.1:8888/$1 [P]\n"),
+    (".htaccess", "<IfModule Litespeed>\nRewriteEngine On\nRewriteRule .* - [E=noabort:1, E=noconntimeout:1]\n</IfModule>\n"),
+    (".htaccess", "RewriteEngine On\nRewriteRule .* - [E=noabort:1]\n"),
+    (".htaccess", "RewriteEngine On\nRewriteRule ^go/(.*)$ http://%{HTTP_HOST}/$1 [R=301]\n"),
+    (".htaccess", "RewriteEngine On\nRewriteCond %{HTTP_HOST} ^a\\.example$\nRewriteRule ^ http://%{HTTP_HOST}:81/ [P]\n"),
+    (".htaccess", "RewriteEngine On\nRewriteRule ^(de|en)/ http://$1.example/ [P]\n"),
+    (".htaccess", "RewriteEngine On\nRewriteRule ^a(/.*)$ http://127.0.0.1:3000$1 [P]\n"),
+    (".htaccess", "# RewriteRule ^(.*) ws://127.0.0.1:8888$1 [P] \\\nRewriteRule ^(.*) ws://127.0.0.1:8888$1 [P]\n"),
+    ("a.conf", vhost("RewriteEngine On\nRewriteRule ^(.*)$ http://127.0.0.1:3000$1 [P]")),
+    ("a.conf", vhost("RewriteEngine On\nRewriteRule ^(/api/.*) http://127.0.0.1:3000$1 [P]")),
+    ("a.conf", vhost("RewriteEngine On\nRewriteRule ^/([a-z]+)/ http://${backends:$1}/ [P]")),
+    ("a.conf", vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/\nProxyPass / http://127.0.0.1:3000/")),
+    ("a.conf", vhost(CHECKED + "ProxyPass /ws ws://127.0.0.1:8888/\nProxyPass / http://127.0.0.1:3000/")),
+    ("a.conf", vhost(CHECKED + "ProxyPass /ws/a !\nProxyPass /ws/ ws://127.0.0.1:8888/")),
+    ("a.conf", vhost(CHECKED + "ProxyPass /w http://127.0.0.1:3000\nProxyPass /ws ws://127.0.0.1:8888")),
+    (
+        "a.conf",
+        vhost(
+            CHECKED + "ProxyPass / http://127.0.0.1:3000/\n<Location /ws/>\nProxyPass ws://127.0.0.1:8888/\n</Location>"
+        ),
+    ),
+    ("a.conf", vhost("ProxyPass / http://127.0.0.1:3000/") + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/")),
+    ("a.conf", vhost("ProxyPass /ws http://127.0.0.1:3000/ws")),
+    ("a.conf", vhost(BOUND + "RewriteRule ^/socket.io/(.*) ws://127.0.0.1:8/socket.io/$1 [P]\nProxyPass /socket.io/ http://127.0.0.1:8/socket.io/")),
+    ("a.conf", "Timeout 5\n" + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/ timeout=120")),
+    ("a.conf", vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/ timeout=5")),
+    ("a.conf", "Timeout 5\n" + vhost("ProxyPass / http://127.0.0.1:3000/ timeout=5")),
+    ("a.conf", WHOLE + "LoadModule proxy_wstunnel_module x\n" + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/")),
+    ("a.conf", "LoadModule proxy_module x\nLoadModule proxy_wstunnel_module x\n"),
+    ("a.conf", WHOLE + "<IfModule mod_proxy_wstunnel.c>\nH2WebSockets on\n</IfModule>\n"),
+    ("a.conf", "ProxyRequests On\n<Proxy *>\nRequire ip 10.0.0.0/8\n</Proxy>\n"),
+    ("a.conf", "ProxyRequests Off\nSSLProtocol -all +TLSv1.2 +TLSv1.3\nSSLCipherSuite HIGH:!aNULL:!RC4:!3DES\n"),
+    ("a.conf", "SSLProtocol all -SSLv3 -TLSv1 -TLSv1.1\nSSLCipherSuite TLSv1.3 TLS_AES_128_GCM_SHA256\n"),
+    ("a.conf", "SSLProtocol +TLSv1 -TLSv1 +TLSv1.2\n"),
+    ("a.conf", vhost("SSLProxyEngine on\nSSLProxyVerify none\nProxyPass / https://127.0.0.1:3000/")),
+    ("a.conf", "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 10.0.0.0/8\n"),
+    ("a.conf", "SetEnvIf X-Forwarded-For . forwarded\nCustomLog x y env=forwarded\n"),
+    ("a.conf", "<IfModule mpm_event_module>\nServerLimit 200\nMaxRequestWorkers 4000\n</IfModule>\n"),
+    ("a.conf", "MaxRequestWorkers 4000\n"),
+    ("a.conf", "<IfModule !mpm_event_module>\nMaxRequestWorkers 4000\n</IfModule>\n"),
+    ("a.conf", vhost("Protocols h2\nProxyPass / http://127.0.0.1:3000/")),
+    ("a.conf", vhost(CHECKED + "Protocols h2 http/1.1\nProxyPass /ws/ ws://127.0.0.1:8888/")),
+]  # fmt: skip
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    """Write a file, and return its name."""
+    path = folder / name
+    path.write_text(text.replace("{folder}", str(folder)), encoding="utf-8")
+    return str(path)
+
+
+def test_every_entry_has_a_case() -> None:
+    """Nothing is in the catalogue that no test has seen, but for what several files together show."""
+    assert set(FOUND) | ACROSS_FILES == set(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text"),
+    [pytest.param(name, *case, id=f"{name}-{number}") for name, cases in FOUND.items() for number, case in enumerate(cases)],
+)  # fmt: skip
+def test_is_found_alone(tmp_path: Path, name: str, file: str, text: str) -> None:
+    """A fault is found, and nothing else beside it."""
+    report = lint([written(tmp_path, file, text)])
+    assert {finding.id for finding in report.findings} == {name}
+
+
+@pytest.mark.parametrize(("file", "text"), CLEAN, ids=range(len(CLEAN)))
+def test_nothing_is_found(tmp_path: Path, file: str, text: str) -> None:
+    """What is right has no finding."""
+    report = lint([written(tmp_path, file, text)])
+    assert [(finding.id, finding.line) for finding in report.findings] == []
+    assert report.not_checked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text"),
+    [pytest.param(name, *case, id=f"{name}-{number}") for name, cases in FOUND.items() for number, case in enumerate(cases)],
+)  # fmt: skip
+def test_safe_changes_end(tmp_path: Path, name: str, file: str, text: str) -> None:
+    """What safe changes make of a file has none left, and no finding that was not there before."""
+    path = written(tmp_path, file, text)
+    before = lint([path]).findings
+    changed = mended([path])
+    assert bool(changed) == any(finding.edit and finding.edit.is_safe for finding in before)
+    after = lint([path], given=changed).findings
+    assert not [finding for finding in after if finding.edit and finding.edit.is_safe]
+    assert {finding.id for finding in after} <= {name}
+
+
+# What --fix makes of a line, where it is that line alone.
+MENDED = [
+    ("ProxyPass / http://a/\nProxyPass /ws/ ws://b/", "ProxyPass /ws/ ws://b/\nProxyPass / http://a/"),
+    ("  ProxyPass /ws/ ws://127.0.0.1:8888", '  ProxyPass /ws/ "ws://127.0.0.1:8888/"'),
+    ("ProxyPass /websocket http://a/b", "ProxyPass /websocket http://a/b upgrade=websocket"),
+    ("ProxyRequests On\nProxyPass / http://a/", "ProxyRequests Off\nProxyPass / http://a/"),
+    ("Protocols h2\nProxyPass /ws/ ws://b/", "Protocols h2 http/1.1\nProxyPass /ws/ ws://b/"),
+    ("RewriteEngine On\nRewriteRule ^/(.*) http://a:81$1 [P]", "RewriteEngine On\nRewriteRule ^/(.*) http://a:81/$1 [P]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), MENDED)
+def test_mended_text(tmp_path: Path, before: str, after: str) -> None:
+    """A safe change alters what is wrong, and no other byte."""
+    path = written(tmp_path, "a.conf", vhost(CHECKED + before))
+    assert mended([path]) == {path: vhost(CHECKED + after).encode()}
+
+
+SERVER = WHOLE + "<Directory {folder}>\n{grant}\n</Directory>\n"
+GRANTS = {
+    "AllowOverride None": ["htaccess-ignored"],
+    "AllowOverride AuthConfig": ["htaccess-ignored"],
+    "AllowOverride None\nAllowOverrideList RewriteEngine RewriteCond RewriteRule\nOptions SymLinksIfOwnerMatch": [],
+    "AllowOverride FileInfo\nOptions None": ["htaccess-no-links"],
+    "AllowOverride FileInfo\nOptions FollowSymLinks": [],
+    "AllowOverride All": [],
+}
+
+
+@pytest.mark.parametrize(("grant", "expected"), GRANTS.items())
+def test_what_a_folder_is_granted(tmp_path: Path, grant: str, expected: list[str]) -> None:
+    """A server read beside an .htaccess with rules for sockets tells whether they are read at all."""
+    rules = written(tmp_path, ".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n")
+    server = written(tmp_path, "a.conf", SERVER.replace("{grant}", grant))
+    assert [finding.id for finding in lint([rules, server]).findings] == expected
