@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from .errors import TargetError
 from .hop import back_end, listens
 from .quoting import join, literal
-from .site import Bus, Redis, Site
+from .site import Bus, Redis, Site, Workers
 from .status import status_address
 from .target import Target
 from .values import Address
@@ -31,6 +31,7 @@ DRAIN_SECONDS = 5
 
 _STOP_RESERVE = 10  # seconds above the drain, before systemd kills
 _BACKLOG = 4096  # net.core.somaxconn's default since Linux 5.4; the backend asks for more itself
+_TASKS = 64  # of one process: its pool, and what its event loop starts
 _SPARE_FILES = 512  # beside those of the sockets: pages, handshakes that are refused, the loop's own
 
 
@@ -46,6 +47,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         for socket in site.websockets
         if set(socket.backends) & set(site.own_backend)
     )
+    open_files, tasks = _processes(shared_workers(sites), connections)
     return SimpleNamespace(
         listen=[literal(address.socket or address.authority) for address in addresses],
         free_bind=any(address.is_remote for address in addresses),
@@ -59,7 +61,8 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         current=literal(CURRENT),
         releases=literal(RELEASES),
         backlog=_BACKLOG,
-        open_files=connections + _SPARE_FILES,
+        open_files=open_files,
+        tasks=tasks,
         drain_seconds=DRAIN_SECONDS,
         stop_seconds=DRAIN_SECONDS + _STOP_RESERVE,
     )
@@ -78,6 +81,31 @@ def shared_bus(sites: Sequence[Site]) -> Bus:
             f"{one} and {two} share the backend, and give it different buses: write the same bus in both"
         )
     return next(iter(wanted), Bus())
+
+
+def shared_workers(sites: Sequence[Site]) -> Workers:
+    """Return who serves the connections of our backend.
+
+    Raises:
+        TargetError: two descriptions want it otherwise.
+    """
+    wanted = {site.workers: site for site in sites if site.own_backend}
+    if len(wanted) > 1:
+        (one, first), (two, second) = ((site.server_name, site.workers) for site in list(wanted.values())[:2])
+        raise TargetError(
+            f"{one} and {two} share the backend, and have workers: {first} and {second}: write the same in both"
+        )
+    return next(iter(wanted), 1)
+
+
+def _processes(workers: Workers, connections: int) -> tuple[int, int]:
+    """Return how many files and how many tasks the service may have open.
+
+    A process of a connection's own is a task, and three pipes. Threads are tasks, too.
+    """
+    if workers == "forked":
+        return 4 * connections + _SPARE_FILES, connections + _TASKS
+    return connections + _SPARE_FILES, workers * _TASKS
 
 
 def _redis(redis: Redis | None) -> SimpleNamespace | None:

@@ -134,6 +134,8 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         values["WSFRONT_STATUS"] = status
         values["WSFRONT_DRAIN_WINDOW"] = str(sized.drain_window)
         values["WSFRONT_RELOADS"] = str(sized.reloads)
+    if (workers := backend_units.shared_workers(sites)) != 1:
+        values["WSFRONT_WORKERS"] = str(workers)
     if redis := backend_units.shared_bus(sites).redis:
         values["WSFRONT_BUS"] = "redis"
         values["WSFRONT_REDIS"] = redis.address

@@ -250,6 +250,15 @@ def _bus(value: object) -> object:
     return value
 
 
+Workers = Literal["forked"] | Annotated[int, Field(ge=1, le=64)]
+
+
+def _workers(value: object) -> object:
+    if value == "forked" or (type(value) is int and 1 <= value <= 64):  # noqa: PLR2004  # as above; a bool is no number here
+        return value
+    raise ValueError(f"is {value!r}; must be a number of processes from 1 to 64, or forked")
+
+
 class Site(Model):
     """Describe one name: what `wsfront.yaml` holds."""
 
@@ -268,6 +277,11 @@ class Site(Model):
     bus: Annotated[Bus, BeforeValidator(_bus, json_schema_input_type=Literal["memory"] | Bus)] = Field(
         default=Bus(),
         description="What rooms are held together by, in our own backend: memory, or Redis, for several processes or machines.",
+    )
+    workers: Annotated[Workers, BeforeValidator(_workers, json_schema_input_type=Workers)] = Field(
+        default=1,
+        description="How many processes of our own backend serve all connections (more than one only with the bus in Redis), or forked: "
+        "one for each connection.",
     )
     websockets: Annotated[tuple[WebSocket, ...], Field(min_length=1)] = Field(
         default=(WebSocket(),), description="The sockets, by public path."
@@ -310,6 +324,10 @@ class Site(Model):
             )
         if self.tls.mode == "acme" and "." not in self.server_name:
             raise ValueError(f"tls.mode: acme needs a public name, not {self.server_name!r}")
+        if self.workers not in (1, "forked") and self.bus.redis is None:
+            raise ValueError(
+                f"workers: {self.workers} processes share rooms by Redis alone: write bus: {{redis: {{}}}}, or workers: 1 or forked"
+            )
         if self.hop is not None and not self.remote:
             raise ValueError(
                 "hop is for backends on other machines, and all of these are on this one: leave it out"
