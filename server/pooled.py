@@ -15,7 +15,7 @@ from typing import BinaryIO
 LENGTH = struct.Struct("!I")
 DONE, REJECTED = b"+", b"-"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-NICE = 19
+NICE = 10
 
 
 class Rejected(Exception):  # noqa: N818  # an answer to who sent the job, not an error of ours

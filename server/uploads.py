@@ -5,6 +5,7 @@ A picture is announced before it is sent, so that all that are under way take a 
 
 import asyncio
 import math
+import os
 
 import msgspec
 
@@ -15,8 +16,8 @@ from .pooled import Rejected
 from .wire import Wire
 
 UNDER_WAY_MOST = 6  # in all, announced or being worked on
-PROCESSES = 2
-JOB_SECONDS = 5.0
+PROCESSES = max(1, min(2, (os.cpu_count() or 1) - 1))  # a core is left to those who talk
+JOB_SECONDS = 8.0  # an honest picture takes one; on a machine that is busy otherwise, longer
 MEMORY = 512 << 20  # of address space for each process; the largest picture that is allowed needs 420 MiB
 PATIENCE = 60.0  # seconds for a picture to arrive
 BURST, PER_SECOND = 3, 0.2  # pictures of one socket
