@@ -224,7 +224,8 @@ CATALOGUE: dict[str, Entry] = {
     "proxypass-slash": Entry(
         "error",
         "a path that ends in / and a target that does not",
-        "What is behind the path is put directly behind the target: `/ws/echo` becomes `…:8888echo` or `…/wsecho`.",
+        "What is behind the path is put directly behind the target: `/ws/echo` becomes `…:8888echo` or `…/wsecho`; and where "
+        "the target ends in a port, `/ws/@10.0.0.1:6379/` makes Apache connect there (SSRF).",
         "End both in `/`, or neither.",
     ),
     "proxypass-upgrade-missing": Entry(

@@ -18,9 +18,9 @@ def proxy_findings(configuration: Configuration) -> Iterator[Finding]:
     """Yield what is wrong with what is proxied."""
     mapped = mappings_of(configuration)
     for number, each in enumerate(mapped):
+        yield from _slash(configuration, each)
         if each.is_tunnel:
             yield from _order(configuration, each, mapped[:number])
-            yield from _slash(configuration, each)
         else:
             yield from _upgrade_missing(configuration, each)
     yield from _origin(configuration, mapped)
@@ -86,7 +86,11 @@ def _slash(configuration: Configuration, mapped: Mapped) -> Iterator[Finding]:
     ):
         return
     directive = mapped.directive
-    if not re.search(r"://", mapped.target) or "?" in mapped.target:
+    # For pages a target with a path may be meant so: all that is wrong then is another path.
+    pattern = r"[^?]*://[^?]*" if mapped.is_tunnel else r"https?://[^/?]+"
+    if not re.fullmatch(pattern, mapped.target, re.IGNORECASE) or mapped.target.lower().startswith(
+        "balancer:"
+    ):
         return
     argument = 0 if mapped.in_location else 1
     edit = change_word(configuration, directive, argument, f'"{mapped.target}/"')

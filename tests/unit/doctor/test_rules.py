@@ -122,6 +122,7 @@ FOUND: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "proxypass-slash": [
+        ("a.conf", vhost("ProxyPass / http://127.0.0.1:3000")),
         ("a.conf", vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888")),
         ("a.conf", vhost(CHECKED + "<Location /ws/>\nProxyPass http://127.0.0.1:8888/ws upgrade=websocket\n</Location>")),
     ],
@@ -223,6 +224,7 @@ CLEAN: list[tuple[str, str]] = [
     ),
     ("a.conf", vhost("ProxyPass / http://127.0.0.1:3000/") + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/")),
     ("a.conf", vhost("ProxyPass /ws http://127.0.0.1:3000/ws")),
+    ("a.conf", vhost("ProxyPass /a/ http://127.0.0.1:3000/b\nProxyPass / balancer://b\nProxyPass /c http://127.0.0.1:3000")),
     ("a.conf", vhost(BOUND + "RewriteRule ^/socket.io/(.*) ws://127.0.0.1:8/socket.io/$1 [P]\nProxyPass /socket.io/ http://127.0.0.1:8/socket.io/")),
     ("a.conf", "Timeout 5\n" + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/ timeout=120")),
     ("a.conf", vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/ timeout=5")),
