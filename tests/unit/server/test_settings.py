@@ -175,3 +175,30 @@ def test_no_env_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(SettingsError, match=str(path)):
             read_env_file(path)
+
+
+def test_bus(tmp_path: Path) -> None:
+    """The bus is memory or redis; of the password only the file is named, and nothing prints what is in it."""
+    secret = tmp_path / "password"
+    secret.write_text("a secret\n")
+    settings = load(
+        {"WSFRONT_BUS": "redis", "WSFRONT_REDIS": "[::1]:1", "WSFRONT_REDIS_PASSWORD_FILE": str(secret)}
+    )
+    assert (settings.bus, settings.redis, settings.redis_password) == (
+        "redis",
+        Address("::1", 1),
+        "a secret",
+    )
+    assert "a secret" not in repr(settings)
+    assert load({}).bus == "memory"
+
+
+def test_bus_faults(tmp_path: Path) -> None:
+    """A bus that there is none of, an address that is none and a password that cannot be read are each told."""
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    for name in (empty, tmp_path / "missing"):
+        with pytest.raises(SettingsError) as caught:
+            load({"WSFRONT_BUS": "kafka", "WSFRONT_REDIS": "here", "WSFRONT_REDIS_PASSWORD_FILE": str(name)})
+        keys = [fault.partition(":")[0] for fault in caught.value.faults]
+        assert keys == ["WSFRONT_BUS", "WSFRONT_REDIS", "WSFRONT_REDIS_PASSWORD_FILE"]
