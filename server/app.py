@@ -28,6 +28,7 @@ from .chat import Hall
 from .client_address import client_of, neighbourhood_of
 from .frames import COMPRESS_SETTINGS
 from .generations import Generations
+from .keepalive import Keepalive
 from .listen import BACKLOG, name_of
 from .messages import FRAME_MOST, Refusal, checked_room
 from .origins import passes
@@ -144,6 +145,8 @@ class Backend:
             if settings.status
             else None
         )
+        self.keepalive = Keepalive(settings.ping_interval, PING_TIMEOUT)
+        self.pinging: asyncio.Task[None] | None = None
         self.large_echoes: set[Wire] = set()
         self.uploads = Uploads()
         self.processes = Processes(settings.process_limits)
@@ -243,6 +246,7 @@ class Backend:
         await self.bus.start()
         if self.generations:
             await self.generations.look()
+        self.pinging = asyncio.create_task(self.keepalive.run())
         servers = [
             await serve_websockets(
                 self._converse,
@@ -257,8 +261,7 @@ class Backend:
                 extensions=[DEFLATE],
                 compression=None,
                 server_header=None,
-                ping_interval=self.settings.ping_interval,
-                ping_timeout=PING_TIMEOUT,
+                ping_interval=None,  # Keepalive does it
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=FRAME_MOST,
                 max_queue=QUEUE_FRAMES,
@@ -305,6 +308,8 @@ class Backend:
                     await server.wait_closed()
         except TimeoutError:
             log.info("left %d connections behind", len(self.live))
+        if self.pinging:
+            self.pinging.cancel()
         await self.bus.stop()
         self.processes.close()
         log.info("stopped")
@@ -332,6 +337,8 @@ class Backend:
     async def _converse(self, connection: ServerConnection) -> None:
         """Serve one open socket for its life."""
         wire = cast("Wire", connection)
+        wire.forget_handshake()
+        self.keepalive.add(wire)
         started = wire.loop.time()
         log.info("%s open from %s", wire.name, _whom(wire))
         if self.farewell is not None:
@@ -339,6 +346,7 @@ class Backend:
         try:
             await wire.session()
         finally:
+            self.keepalive.discard(wire)
             said = wire.protocol.close_sent
             code = said.code if said else ABNORMAL
             CLOSES.labels(code if code in CODES else "other").inc()

@@ -50,7 +50,7 @@ class Wire(ServerConnection):
     ``live`` is the set of all connections; each is in it from its first byte to its end. ``session`` is what
     serves it once it is open, ``on_lost`` what hears of its end,
     ``peer`` the other end's address (None: a unix socket), ``seat`` under what it counts where its address may hold only so many,
-    ``groups`` whose messages it hears.
+    ``groups`` whose messages it hears, ``is_silent`` whether nothing has come since it was set.
     """
 
     session: Callable[[], Awaitable[None]]
@@ -68,12 +68,20 @@ class Wire(ServerConnection):
         self.on_lost = None
         self.seat = None
         self.groups = ()
+        self.is_silent = False
+        self.drain_waiters = []  # type: ignore[assignment]  # an empty deque takes 600 bytes, and there is hardly ever one
         self._speaks = False
         self._head = bytearray()
         self._choked = False
         self._after_close = 0
         adapter = _Log(logging.getLogger("server.websockets"), self.name)  # type: ignore[arg-type]  # any object will do
         self.logger = self.protocol.logger = adapter
+
+    def forget_handshake(self) -> None:
+        """Let go of what only the handshake needed: its headers take kilobytes for as long as a socket is open."""
+        self.response = None
+        if self.request is not None:
+            self.request.headers.clear()
 
     @property
     def kind(self) -> int:
@@ -103,6 +111,12 @@ class Wire(ServerConnection):
     def _catch_up(self) -> None:
         for group in self.groups:
             group.deliver(self)
+
+    def poke(self) -> None:
+        """Ping without waiting for the pong: whatever comes shows that somebody is there, and ends ``is_silent``."""
+        if self.protocol.state is OPEN:
+            self.protocol.send_ping(b"")
+            self.send_data()
 
     def drop(self, code: int, reason: str, *, patience: float = PATIENCE) -> None:
         """Close without waiting; cut the line when there is no answer after ``patience`` seconds."""
@@ -152,6 +166,7 @@ class Wire(ServerConnection):
         The library drops a request with a body without a word, which a proxy turns into 502. Our answer
         always ends the connection, so that nothing of the body is ever taken for a request.
         """
+        self.is_silent = False
         if self.request is not None or len(self._head) >= HEAD_MOST:
             if not self.has_body:
                 self._feed(data)

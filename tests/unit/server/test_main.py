@@ -216,4 +216,4 @@ def test_ping(launch: Launch) -> None:
     backend = launch(WSFRONT_PING_INTERVAL="1")
     with open_socket(backend.ports[0]) as sock:
         sock.settimeout(SECONDS)
-        assert sock.recv(2) == b"\x89\x04"
+        assert sock.recv(2) == b"\x89\x00"
