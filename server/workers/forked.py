@@ -15,12 +15,13 @@ from websockets.exceptions import ConnectionClosed
 from server.program import FAILED, accompany
 from server.wire import Wire
 
+from . import builtin
 from .handler import HEAD, MOST, Kind, Record
 from .processes import Process, Processes, StartError
 
 log = logging.getLogger("server")
 
-CHAT, ECHO = (f"{__package__}.builtin:{name}" for name in ("chat", "echo"))
+CHAT, ECHO = (f"{builtin.__name__}:{name}" for name in ("chat", "echo"))
 LINE_MOST = 1 << 16  # of what it logs; its messages are records
 CODES = range(3000, 5000)  # RFC 6455, section 7.4.2: an application's own
 

@@ -5,6 +5,7 @@ Knows nothing of WebSockets, nor of what a process reads and writes.
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -13,12 +14,15 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 from server.settings import ProcessLimits
+
+from .spawner import Spawner
 
 HEAD = struct.Struct("!I")
 ROOT = Path(__file__).parents[2]
@@ -143,6 +147,56 @@ class Process:
             pipe.close()
 
 
+class _Forked:
+    """A warm parent for where this user may not run Python's own file: forked from the server, with all that is in its memory."""
+
+    def __init__(self, control: socket.socket, environment: Mapping[str, str]) -> None:
+        self._ended = False
+        self.pid = os.fork()
+        if self.pid:
+            return
+        try:
+            gc.freeze()  # what would close a descriptor of the server's when it is collected
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            os.environ.clear()
+            os.environ.update(environment)
+            kept = os.dup(control.fileno())
+            self._cover(kept)
+            Spawner(socket.socket(fileno=kept)).run()
+        finally:
+            os._exit(0)
+
+    @staticmethod
+    def _cover(kept: int) -> None:
+        """Let go of the server's descriptors, but not of their numbers: libuv closes its own again in each process that is forked."""
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # a descriptor is wanted
+            for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  # names alone
+                if number not in (1, 2, kept, nothing.fileno()):
+                    os.dup2(nothing.fileno(), number, inheritable=False)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended in so many seconds.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._ended:
+            pid, _ = os.waitpid(self.pid, 0 if end is None else os.WNOHANG)
+            self._ended = bool(pid)
+            if end is not None and not self._ended:
+                if time.monotonic() > end:
+                    raise subprocess.TimeoutExpired("the parent of processes", timeout or 0)
+                time.sleep(PAUSE)
+        return 0
+
+
 class Processes:
     """All processes of a server, and their warm parent, which is started with the first of them.
 
@@ -155,7 +209,7 @@ class Processes:
         self.running: dict[int, Process] = {}
         self._number = 0
         self._orders: asyncio.Queue[tuple[bytes, Sequence[int]]] = asyncio.Queue()
-        self._parent: subprocess.Popen[bytes] | None = None
+        self._parent: subprocess.Popen[bytes] | _Forked | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(
@@ -237,9 +291,12 @@ class Processes:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
+        except PermissionError:
+            # Root's own Python, as in a home folder, and another user that serves.
+            self._parent = _Forked(theirs, environment)
         except OSError as fault:
             control.close()
-            raise StartError(f"{sys.executable}: {fault.strerror}, for the user that serves") from None
+            raise StartError(f"{sys.executable}: {fault.strerror}") from None
         finally:
             theirs.close()
         self._control = control

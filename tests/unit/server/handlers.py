@@ -52,6 +52,11 @@ def obey(connection: Connection) -> None:  # noqa: C901, PLR0912  # a list of al
                     resource.RLIMIT_NPROC,
                 )
                 connection.send(" ".join(str(resource.getrlimit(kind)[0]) for kind in kinds))
+            case ["secret"]:
+                connection.send(os.environ.get("WSFRONT_SECRET", "none"))
+            case ["descriptors"]:
+                shown = sorted(os.listdir("/proc/self/fd"), key=int)  # noqa: PTH208  # names alone
+                connection.send(" ".join(shown[:-1]))
             case ["end"]:
                 return
             case ["exit"]:

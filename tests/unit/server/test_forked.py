@@ -3,6 +3,8 @@
 import asyncio
 import os
 import resource
+import socket
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
@@ -11,10 +13,12 @@ from server.settings import ProcessLimits, Socket
 from server.workers.processes import Processes, StartError
 from tests.unit.server.harness import (
     SECONDS,
+    Launch,
     Running,
     Start,
     handshake,
     hear,
+    open_socket,
     say,
     until,
 )
@@ -225,3 +229,39 @@ def test_command_line() -> None:
         "server: WSFRONT_WORKERS: a handler runs in a process for each connection; set it to forked"
     ]
     assert run("--workers", "forked", "--exec", "cat")[0] == 2
+
+
+async def test_no_python(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the user that serves may not run Python's file, the warm parent is forked from the server; it inherits no descriptor."""
+    monkeypatch.setattr("server.workers.processes.sys.executable", str(Path(__file__).parent))
+    monkeypatch.setenv("WSFRONT_SECRET", "secret")
+    here = await obeying(start)
+    assert type(here.backend.processes._parent).__name__ == "_Forked"
+    ada, bob = await here.connect(), await here.connect()
+    assert await ask(ada, "descriptors") == "0 1 2 3 4"
+    assert await ask(ada, "secret") == "none"
+    await bob.send("crash")
+    assert await end_of(bob) == FAILED
+    parent = here.backend.processes._parent
+    assert parent is not None
+    parent.kill()
+    assert await end_of(ada) == FAILED
+    assert await ask(await here.connect(), "hello") == "hello"
+    pid = here.backend.processes._parent.pid  # type: ignore[union-attr]  # started again just now
+    await here.stop(1012, "service restart")
+    assert not is_alive(pid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_user(launch: Launch) -> None:
+    """A server that root started as another user forks for it, whether or not that user may run Python's file."""
+    backend = launch(
+        arguments=("--user", "nobody", "--workers", "forked"),
+        WSFRONT_CONNECTIONS="100",
+        WSFRONT_DRAIN_SECONDS="60",
+    )
+    with open_socket(backend.ports[0], "/ws/echo") as sock:
+        sock.sendall(bytes([0x81, 0x82, 0, 0, 0, 0]) + b"hi")
+        assert sock.recv(4, socket.MSG_WAITALL) == b"\x81\x02hi"
+    assert backend.end() == 0
+    assert not [line for line in backend.lines if " INFO " not in line]
