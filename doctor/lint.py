@@ -127,7 +127,7 @@ def _overrides(configuration: Configuration, all_read: Sequence[Configuration]) 
     folder = str(Path(configuration.file).resolve().parent) + "/"
     found = []
     for server in all_read:
-        if not server.is_whole:
+        if not server.is_whole or _grants_by_pattern(server):
             continue
         above = [
             each
@@ -150,3 +150,14 @@ def _overrides(configuration: Configuration, all_read: Sequence[Configuration]) 
             if not own and not words & {"all", "followsymlinks", "symlinksifownermatch"}:
                 found.append(Finding("htaccess-no-links", options.file, options.line, shown(options.text)))
     return found
+
+
+def _grants_by_pattern(server: Configuration) -> bool:
+    """Tell whether sections for folders by pattern grant anything: which folders those are is Apache's to say."""
+    for directive in server.named("allowoverride", "allowoverridelist", "options"):
+        section = directive.inside("directory", "directorymatch")
+        if section and (
+            section.name == "directorymatch" or any(set(word) & set("*?[~") for word in section.words)
+        ):
+            return True
+    return False

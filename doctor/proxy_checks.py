@@ -47,12 +47,7 @@ def _order(configuration: Configuration, mapped: Mapped, before: Sequence[Mapped
     if mapped.in_location:
         return
     for earlier in before:
-        if (
-            earlier.in_location
-            or earlier.target == "!"
-            or earlier.is_tunnel
-            or earlier.directive.scope != mapped.directive.scope
-        ):
+        if earlier.target == "!" or earlier.is_tunnel or earlier.directive.scope != mapped.directive.scope:
             continue
         if not (
             earlier.takes_all

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from apache import block
 from doctor.findings import CATALOGUE
 from doctor.lint import lint, mended
 
@@ -224,6 +225,17 @@ CLEAN: list[tuple[str, str]] = [
     ),
     ("a.conf", vhost("ProxyPass / http://127.0.0.1:3000/") + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/")),
     ("a.conf", vhost("ProxyPass /ws http://127.0.0.1:3000/ws")),
+    ("a.conf", vhost(CHECKED + "ProxyPass /ws !\nProxyPass /ws/ ws://127.0.0.1:8888/")),
+    ("a.conf", vhost(CHECKED + "<Location /ws>\nProxyPass http://127.0.0.1:3000/\nProxyPass ws://127.0.0.1:8888/\n</Location>")),
+    ("a.conf", "SSLCipherSuite HIGH:MEDIUM:RC4:!aNULL:!RC4\n"),
+    (".htaccess", "<IfModule LiteSpeed>\nRewriteEngine On\nRewriteRule ^(.*)$ http://127.0.0.1:3000$1 [P]\n</IfModule>\n"),
+    (
+        "a.conf",
+        vhost(
+            "RewriteEngine On\nRewriteCond %{HTTP:Upgrade} websocket [NC]\nRewriteRule ^ - [S=1]\n"
+            "RewriteRule ^/(.*)$ http://127.0.0.1:3000/$1 [P]\n" + BOUND + "RewriteRule ^/(.*)$ ws://127.0.0.1:8888/$1 [P]"
+        ),
+    ),
     ("a.conf", vhost("ProxyPass /a/ http://127.0.0.1:3000/b\nProxyPass / balancer://b\nProxyPass /c http://127.0.0.1:3000")),
     ("a.conf", vhost(BOUND + "RewriteRule ^/socket.io/(.*) ws://127.0.0.1:8/socket.io/$1 [P]\nProxyPass /socket.io/ http://127.0.0.1:8/socket.io/")),
     ("a.conf", "Timeout 5\n" + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/ timeout=120")),
@@ -327,3 +339,75 @@ def test_what_a_folder_is_granted(tmp_path: Path, grant: str, expected: list[str
     rules = written(tmp_path, ".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n")
     server = written(tmp_path, "a.conf", SERVER.replace("{grant}", grant))
     assert [finding.id for finding in lint([rules, server]).findings] == expected
+
+
+@pytest.mark.parametrize("section", ["<Directory {folder}*>", "<DirectoryMatch .>", '<Directory ~ ".">'])
+def test_folders_by_pattern(tmp_path: Path, section: str) -> None:
+    """Where a pattern may grant it, nothing is said to be missing."""
+    rules = written(tmp_path, ".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n")
+    closing = f"</{section[1:].split(maxsplit=1)[0]}>"
+    text = f"<Directory />\nAllowOverride None\n</Directory>\n{section}\nAllowOverride All\n{closing}\n"
+    assert lint([rules, written(tmp_path, "a.conf", WHOLE + text)]).findings == []
+
+
+def test_part_of_a_server_tells_of_no_folder(tmp_path: Path) -> None:
+    """What a file grants that is no whole server may be granted otherwise elsewhere."""
+    rules = written(tmp_path, ".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n")
+    part = written(tmp_path, "a.conf", "<Directory {folder}>\nAllowOverride None\n</Directory>\n")
+    assert lint([rules, part]).findings == []
+
+
+def test_what_is_absent_may_be_in_a_file_not_read(tmp_path: Path) -> None:
+    """With an include that cannot be followed, nothing is said to be missing."""
+    text = "Include {folder}/nowhere.conf\n" + vhost("ProxyPass /ws/ ws://127.0.0.1:8888/")
+    report = lint([written(tmp_path, "a.conf", text)])
+    assert (report.findings, len(report.not_checked)) == ([], 1)
+
+
+COPIED = (
+    "RewriteCond %{HTTP:Connection} Upgrade [NC]\n"
+    "RewriteCond %{HTTP:Upgrade} websocket [NC]\n"
+    "RewriteRule ^/?(.*) ws://127.0.0.1:8888/$1 [P,L]\n"
+)
+ON = "RewriteEngine On\n"
+
+# What a copied rule is not made safe in, and why.
+LEFT = [
+    (".htaccess", ON + COPIED.replace("Rule ^/?(.*)", "Rule ^(ws|chat)/(.*)"), "more than a path"),
+    (".htaccess", ON + COPIED.replace("[P,L]", "[P,CO=a:b:c]"), "flags that mean more"),
+    (".htaccess", ON + COPIED.replace("Upgrade [NC]", "Upgrade [NC,OR]", 1), "alternatives"),
+    (".htaccess", ON + COPIED.replace("ws://127.0.0.1:8888", "wss://127.0.0.1:8888"), "not a ws:// URL"),
+    (".htaccess", ON + COPIED.replace("127.0.0.1:8888", "10.0.0.2:8888"), ""),
+    (".htaccess", ON + "RewriteCond %{HTTP:Origin} evil\nRewriteRule ^ - [F]\n" + COPIED, "checks of Origin of its own"),
+    (".htaccess", ON + COPIED + "<If \"%{HTTP:Upgrade} == 'websocket'\">\nRewriteRule ^ http://127.0.0.1:1/ [P]\n</If>\n", "not alone"),
+    (".htaccess", ON + COPIED + "RewriteRule ^a - [S=1]\nRewriteRule ^b - [L]\n", "skip or chain"),
+    (".htaccess", COPIED + "RewriteRule ^a$ /b [L]\n", "no `RewriteEngine On`"),
+    (".htaccess", block.insert(b"", ON).decode() + COPIED, "has a block of wsfront already"),
+    ("a.conf", vhost(ON + COPIED.replace("RewriteRule", "Options None\nRewriteRule")), "other lines stand between"),
+    ("a.conf", vhost(f"<Location /a>\n{ON}{COPIED}</Location>"), "not supported"),
+    ("a.conf", f"<Macro x>\n{ON}{COPIED}</Macro>\n", "<Macro>"),
+    ("a.conf", vhost(COPIED.replace("127.0.0.1", "10.0.0.2") + "RewriteRule ^/a$ /b [L]\n"), "other rules sleep there"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "text", "words"), LEFT, ids=range(len(LEFT)))
+def test_what_is_left(tmp_path: Path, file: str, text: str, words: str) -> None:
+    """A rule that says more than a tunnel is left as it stands, with the reason."""
+    path = written(tmp_path, file, text)
+    assert words in " ".join(finding.left for finding in lint([path]).findings)
+    assert mended([path]) == {}
+
+
+def test_several_rules_become_one_block(tmp_path: Path) -> None:
+    """Copied rules for several paths and backends become one block, the longest path first."""
+    other = COPIED.replace("^/?(.*)", "^chat/(.*)$").replace("8888/$1", "8889/talk/$1")
+    path = written(
+        tmp_path,
+        ".htaccess",
+        ON + other + COPIED.replace("127.0.0.1:8888", "unix:/run/a.sock|ws://a").replace("ws://unix", "unix"),
+    )
+    text = mended([path])[path].decode()
+    assert text.count("\nRewriteRule ") == 6
+    assert '"ws://127.0.0.1:8889/talk/%1" [P]' in text
+    assert '"unix:/run/a.sock|ws://wsfront-1.localhost/%1" [P]' in text
+    assert text.index("^/chat/(.*)$") < text.index("unix:/run")
