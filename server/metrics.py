@@ -6,10 +6,11 @@ Each module declares its own by `counter`, `gauge` and `histogram`, in one regis
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -34,6 +35,20 @@ def histogram(
 ) -> Histogram:
     """Declare what is sorted into buckets: seconds, where nothing else is said."""
     return Histogram(name, meaning, labels, namespace="wsfront", registry=REGISTRY, buckets=buckets)
+
+
+class Tally:
+    """A counter for what happens with every message: a plain number, without the lock of the library's (one thread counts)."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self.count = 0
+        self._name = f"wsfront_{name}"
+        self._meaning = meaning
+        REGISTRY.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Tell the number."""
+        yield CounterMetricFamily(self._name, self._meaning, value=self.count)
 
 
 LAG = histogram("loop_lag_seconds", "How late the event loop comes to what is due.")

@@ -34,7 +34,7 @@ FRAMING = re.compile(rb"(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 
 DROPS = metrics.counter("drops", "Sockets that we closed, by code and reason.", ("code", "reason"))
-RECEIVED = metrics.counter("messages_received", "Messages that came from clients.")
+RECEIVED = metrics.Tally("messages_received", "Messages that came from clients.")
 
 
 class _Log(logging.LoggerAdapter[Any]):
@@ -152,7 +152,7 @@ class Wire(ServerConnection):
         """Let go of what comes after our close: nobody reads it, and it may stand before the client's answer."""
         if self.protocol.close_sent is None:
             if isinstance(event, Frame) and event.fin and event.opcode in DATA_OPCODES:
-                RECEIVED.inc()
+                RECEIVED.count += 1
             super().process_event(event)
 
     def _read_on(self) -> None:
