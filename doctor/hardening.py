@@ -18,7 +18,7 @@ from apache.target import Target
 
 from .configuration import Configuration
 from .findings import Edit
-from .rewriting import Rule, header_of, rules_of
+from .rewriting import Rule, header_of, is_alternative, rules_of
 
 _TARGET = re.compile(
     r"(?:unix:(?P<socket>/[^|]*)\|)?ws://(?P<authority>[^/$%]+)(?P<path>(?:/[\w./-]*)?)(?P<rest>\$1|%\{REQUEST_URI\})",
@@ -141,7 +141,7 @@ def _require_plain(rule: Rule) -> None:
         is_method = (condition.word(0).upper(), condition.word(1).upper()) == ("%{REQUEST_METHOD}", "=GET")
         if header_of(condition) not in {"upgrade", "connection"} and not is_method:
             raise UnclearError(f"it has a condition of its own, on {condition.word(0)[:40]}")
-        if "or" in condition.word(2).lower().strip("[]").split(","):
+        if is_alternative(condition):
             raise UnclearError("its conditions are alternatives ([OR])")
     dead = len(dead_variables(rule))
     if sum(name == "e" for name, _ in rule.flags) != dead or {name for name, _ in rule.flags} - {

@@ -118,7 +118,7 @@ def _upgrade_missing(configuration: Configuration, mapped: Mapped) -> Iterator[F
 def _origin(configuration: Configuration, mapped: Sequence[Mapped]) -> Iterator[Finding]:
     if configuration.unchecked or guards_upgrades(configuration):
         return
-    told = set()
+    told = {rule.directive.inside("virtualhost") for rule in rules_of(configuration) if rule.is_tunnel}
     for each in mapped:
         vhost = each.directive.inside("virtualhost")
         if each.is_tunnel and vhost not in told:

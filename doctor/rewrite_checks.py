@@ -13,6 +13,7 @@ from .rewriting import (
     asks_for_websocket,
     client_reference,
     header_of,
+    is_alternative,
     is_anchored,
     rules_of,
 )
@@ -22,7 +23,6 @@ _BARE_VARIABLE = re.compile(
 )
 _ORIGIN = re.compile(r"\borigin\b|http_origin", re.IGNORECASE)
 _UPGRADE = re.compile(r"HTTP:(?:Upgrade|Connection)|HTTP_UPGRADE", re.IGNORECASE)
-_ASKED = re.compile(r"HTTP:(?:Upgrade|Connection)|HTTP_UPGRADE|HTTP_CONNECTION|ENV:", re.IGNORECASE)
 _ACCESS = (
     "require",
     "<if",
@@ -39,11 +39,16 @@ def rewrite_findings(configuration: Configuration) -> Iterator[Finding]:
     """Yield what is wrong with the rules."""
     rules = rules_of(configuration)
     before: dict[object, list[Rule]] = {}
+    told: set[object] = set()
     for rule in rules:
         beside = before.setdefault(rule.directive.scope, [])
         yield from _target(configuration, rule)
         if rule.is_tunnel:
-            yield from _tunnel(configuration, rule, beside)
+            vhost = rule.directive.inside("virtualhost")
+            for finding in _tunnel(configuration, rule, beside):
+                if finding.id != "origin-unchecked" or vhost not in told:
+                    yield finding
+            told.add(vhost)
         beside.append(rule)
     yield from _engine(configuration, rules)
 
@@ -109,9 +114,10 @@ def _place(rule: Rule, beside: list[Rule]) -> Iterator[tuple[str, Directive]]:
 
 def _conditions(rule: Rule, *, binds: bool) -> Iterator[tuple[str, Directive]]:
     """Yield conditions that let too much or too little pass."""
-    for condition in rule.conditions:
+    alternatives = [is_alternative(condition) for condition in rule.conditions]
+    for number, condition in enumerate(rule.conditions):
         pattern = condition.word(1)
-        if pattern.startswith("!"):
+        if pattern.startswith("!") or alternatives[number] or (number and alternatives[number - 1]):
             continue
         if header_of(condition) == "connection" and not binds:
             bare = pattern.removeprefix("(?i)").lower().strip("^$=")
@@ -126,7 +132,8 @@ def _conditions(rule: Rule, *, binds: bool) -> Iterator[tuple[str, Directive]]:
 def _absent(configuration: Configuration, rule: Rule, *, binds: bool) -> Iterator[tuple[str, Directive]]:
     """Yield checks that are neither among the conditions nor anywhere else they could be."""
     around = " ".join(word for section in rule.directive.sections for word in section.words)
-    if not (rule.mentions(_ASKED.pattern) or _UPGRADE.search(around)):
+    # Any condition, and any path, may be what sockets alone have.
+    if rule.matches_all and not rule.conditions and not _UPGRADE.search(around):
         yield "rewrite-upgrade-unchecked", rule.directive
     if not (binds or rule.mentions(r"REQUEST_METHOD|THE_REQUEST") or _binds_methods(configuration)):
         yield "rewrite-method-unchecked", rule.directive

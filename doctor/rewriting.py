@@ -141,6 +141,11 @@ def asks_for_websocket(condition: Directive) -> bool:
     return header_of(condition) == "upgrade" and "websocket" in pattern and not pattern.startswith("!")
 
 
+def is_alternative(condition: Directive) -> bool:
+    """Tell whether the next condition does as well."""
+    return any(name == "or" for name, _ in _flags(condition.word(2)))
+
+
 def is_anchored(pattern: str) -> bool:
     """Tell whether a pattern is held at both of its ends, and lets nothing in between that is not in it."""
     bare = pattern.removeprefix("(?i)")

@@ -89,7 +89,7 @@ FOUND: dict[str, list[tuple[str, str]]] = {
     "rewrite-upgrade-unchecked": [
         (
             ".htaccess",
-            f"{CHECKED}RewriteEngine On\nRewriteCond %{{REQUEST_METHOD}} =GET\nRewriteRule ^ws/(.*)$ ws://127.0.0.1:8888/$1 [P]\n",
+            f"{CHECKED}<LimitExcept GET>\nRequire all denied\n</LimitExcept>\nRewriteEngine On\n{TUNNEL}",
         )
     ],
     "rewrite-method-unchecked": [
@@ -197,6 +197,18 @@ FOUND: dict[str, list[tuple[str, str]]] = {
     ],
 }  # fmt: skip
 ACROSS_FILES = {"htaccess-ignored", "htaccess-no-links"}
+
+# As documentation of programs has it.
+IDIOMS = """\
+RewriteEngine on
+RewriteCond %{HTTP:Upgrade} ^WebSocket$ [NC,OR]
+RewriteCond %{HTTP:Connection} ^Upgrade$ [NC]
+RewriteRule .* ws://127.0.0.1:8080%{REQUEST_URI} [P,QSA,L]
+RewriteCond %{REQUEST_URI} ^/socket.io [NC]
+RewriteCond %{QUERY_STRING} transport=websocket [NC]
+RewriteRule /(.*) ws://127.0.0.1:3000/$1 [P,L]
+ProxyPass / http://127.0.0.1:3000/
+"""
 
 # What is right, and looks like what is not.
 CLEAN: list[tuple[str, str]] = [
@@ -348,6 +360,15 @@ def test_folders_by_pattern(tmp_path: Path, section: str) -> None:
     closing = f"</{section[1:].split(maxsplit=1)[0]}>"
     text = f"<Directory />\nAllowOverride None\n</Directory>\n{section}\nAllowOverride All\n{closing}\n"
     assert lint([rules, written(tmp_path, "a.conf", WHOLE + text)]).findings == []
+
+
+def test_one_cause_is_told_once(tmp_path: Path) -> None:
+    """Of several tunnels in a vhost the first one tells what none of them has; their conditions are no faults."""
+    found = lint([written(tmp_path, "a.conf", vhost(f"{IDIOMS}ProxyPass /ws/ ws://127.0.0.1:1/"))]).findings
+    assert [(finding.id, finding.line) for finding in found if finding.entry.severity != "note"] == [
+        ("proxypass-order", 10),
+        ("origin-unchecked", 5),
+    ]
 
 
 def test_part_of_a_server_tells_of_no_folder(tmp_path: Path) -> None:
