@@ -69,10 +69,14 @@ def _fix(paths: list[str]) -> list[str]:
         finding.edit.note for finding in lint(paths).findings if finding.edit and finding.edit.is_safe
     )
     changed = mended(paths)
-    for name, after in changed.items():
-        path = Path(name).resolve()  # behind a link of sites-enabled stands the file itself
+    # Behind a link of sites-enabled stands the file itself, which may have been named too.
+    files = {Path(name).resolve(): after for name, after in changed.items()}
+    for path in files:
         if not os.access(path, os.W_OK) or not path.stat().st_mode & 0o222:
-            raise UsageFault(f"{path}: is read-only: make it writable first, `chmod u+w {path}`")
+            raise UsageFault(
+                f"{path}: is read-only: make it writable first, `chmod u+w {path}`; nothing was changed"
+            )
+    for path, after in files.items():
         replace(path, path.read_bytes(), after)
     for note in filter(None, notes):
         sys.stderr.write(f"{note}\n")

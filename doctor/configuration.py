@@ -24,7 +24,7 @@ _PERHAPS_STATIC = {"core", "so", "http", "watchdog", "log_config", "logio", "ver
 
 
 class UnreadableError(Exception):
-    """Say in half a sentence why a file cannot be read, and what would be right."""
+    """Say why a file cannot be read, and what would be right."""
 
 
 @dataclass(eq=False)
@@ -79,7 +79,10 @@ def read(path: str, *, given: Mapping[str, bytes] | None = None) -> Configuratio
     """
     name = Path(path).name
     found = Configuration(path, is_htaccess=name == ".htaccess" or name.endswith(".htaccess"))
-    _Follower(found, given or {}).begin()
+    try:
+        _Follower(found, given or {}).begin()
+    except UnreadableError as error:
+        raise UnreadableError(f"{shown(path, 1000)}: {error}") from None
     if found.is_whole:
         loaded = found.modules | _PERHAPS_STATIC
         found.directives = [each for each in found.directives if not _is_left_out(each, loaded)]
@@ -91,7 +94,7 @@ def content_of(path: str) -> bytes:
     """Return a regular file's bytes.
 
     Raises:
-        UnreadableError: it is none, too large, or not ours to read.
+        UnreadableError: without its name; it is none, too large, or not ours to read.
     """
     try:
         status = Path(path).stat()
@@ -159,8 +162,8 @@ class _Follower:
         pattern = wanted if wanted.startswith("/") else f"{self._root}/{wanted}"
         try:
             files = list(_matching(pattern))
-        except OSError as error:
-            self._found.unchecked.append(f"{where}: cannot be read: {error.strerror}")
+        except (OSError, RuntimeError, ValueError) as error:
+            self._found.unchecked.append(f"{where}: cannot be read: {error}")
             return
         if not files and directive.name == "include":
             self._found.unchecked.append(f"{where}: not followed, since there is no such file here")

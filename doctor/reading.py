@@ -199,7 +199,7 @@ def _is_no_text(content: bytes) -> bool:
 def _marked(line: bytes, file: str, number: int) -> tuple[str, int]:
     """Return the file and the line that a dump's comment names; those known before, where it names none."""
     if mark := _IN_FILE.match(line):
-        return _text(mark[1].strip()), number
+        return shown(_text(mark[1].strip()), 1000), number
     mark = _AT_LINE.fullmatch(line)
     return file, int(mark[1][:9]) if mark else number
 

@@ -94,6 +94,20 @@ def test_fix_in_a_vhost(tmp_path: Path) -> None:
     assert site.read_text() == f"{head}{body}</VirtualHost>\n"
 
 
+def test_fix_keeps_what_was_there_once(tmp_path: Path) -> None:
+    """A file named by its link as well is changed once, and its copy is what it was; with one that is read-only none is changed."""
+    text = "<VirtualHost *:80>\nProtocols h2\nProxyPass /ws/ ws://127.0.0.1:1/\n</VirtualHost>\n"
+    (file := tmp_path / "a.conf").write_text(text)
+    (tmp_path / "link.conf").symlink_to("a.conf")
+    (other := tmp_path / "b.conf").write_text(text)
+    other.chmod(0o444)
+    assert_refused(wsfront("lint", "--fix", file, other), "is read-only")
+    assert file.read_text() == text
+    assert wsfront("lint", "--fix", file, tmp_path / "link.conf").returncode == 1
+    assert "Protocols h2 http/1.1\n" in file.read_text()
+    assert (tmp_path / ".hta.conf.wsfront-backup").read_text() == text
+
+
 def test_json(seed: Path) -> None:
     """The object has the keys that the README tells, and no other; its diffs are those that patch takes."""
     told = json.loads(wsfront("lint", "--json", seed).stdout)
@@ -127,8 +141,14 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     """What is not there, a folder, a pipe: status 2 and one line; beside a good file too."""
     (tmp_path / "a.conf").write_text("ProxyRequests On\n")
     os.mkfifo(tmp_path / "pipe")
-    for name, words in (("nowhere", "no such file"), (".", "is a folder"), ("pipe", "no regular file")):
-        assert_refused(wsfront("lint", tmp_path / "a.conf", tmp_path / name), words)
+    for name, words in (
+        ("nowhere", "there is no such file"),
+        ("", "is a folder"),
+        ("pipe", "is no regular file"),
+    ):
+        assert_refused(
+            wsfront("lint", tmp_path / "a.conf", tmp_path / name), f"wsfront: {tmp_path / name}: {words}"
+        )
         assert_refused(wsfront("lint", "--fix", "--json", tmp_path / name), words)
 
 

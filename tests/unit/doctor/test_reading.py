@@ -109,6 +109,16 @@ def test_relative_includes_without_server_root(tmp_path: Path) -> None:
     assert [each.name for each in read(str(site)).directives] == ["include", "timeout"]
 
 
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    """A name with a zero byte, behind what is looked at to tell text from other things, is no more than a name."""
+    filler = b"# x\n" * 20_000
+    (tmp_path / "a.conf").write_bytes(filler + b"Include a\0b\nServerRoot /a\0b\nInclude c\nInclude *\n")
+    assert lint([str(tmp_path / "a.conf")]).findings == []
+    (tmp_path / "dump").write_bytes(b"# In file: a\n" + filler + b"# In file: a\0b\nSSLProtocol TLSv1\n")
+    (finding,) = lint([str(tmp_path / "dump")]).findings
+    assert (finding.file, finding.edit) == ("a?b", None)
+
+
 def test_loops_end(tmp_path: Path) -> None:
     """Files that include one another, by links too, are named once each."""
     (tmp_path / "a.conf").write_text(f"ServerRoot {tmp_path}\nInclude b.conf\n")
