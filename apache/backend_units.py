@@ -6,6 +6,7 @@ Source: systemd.socket(5), systemd.service(5), systemd.exec(5). Knows nothing of
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from . import resources
 from .errors import TargetError
 from .hop import back_end, listens
 from .quoting import join, literal
@@ -32,7 +33,6 @@ DRAIN_SECONDS = 5
 _STOP_RESERVE = 10  # seconds above the drain, before systemd kills
 _BACKLOG = 4096  # net.core.somaxconn's default since Linux 5.4; the backend asks for more itself
 _TASKS = 64  # of one process: its pool, and what its event loop starts
-_SPARE_FILES = 512  # beside those of the sockets: pages, handshakes that are refused, the loop's own
 
 
 def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
@@ -47,7 +47,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         for socket in site.websockets
         if set(socket.backends) & set(site.own_backend)
     )
-    open_files, tasks = _processes(shared_workers(sites), connections)
+    workers = shared_workers(sites)
     return SimpleNamespace(
         listen=[literal(address.socket or address.authority) for address in addresses],
         free_bind=any(address.is_remote for address in addresses),
@@ -61,8 +61,9 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         current=literal(CURRENT),
         releases=literal(RELEASES),
         backlog=_BACKLOG,
-        open_files=open_files,
-        tasks=tasks,
+        open_files=resources.backend_files(connections, target.http_reserve, forked=workers == "forked"),
+        # A process of a connection's own is a task.
+        tasks=connections + _TASKS if workers == "forked" else workers * _TASKS,
         drain_seconds=DRAIN_SECONDS,
         stop_seconds=DRAIN_SECONDS + _STOP_RESERVE,
     )
@@ -96,16 +97,6 @@ def shared_workers(sites: Sequence[Site]) -> Workers:
             f"{one} and {two} share the backend, and have workers: {first} and {second}: write the same in both"
         )
     return next(iter(wanted), 1)
-
-
-def _processes(workers: Workers, connections: int) -> tuple[int, int]:
-    """Return how many files and how many tasks the service may have open.
-
-    A process of a connection's own is a task, and three pipes. Threads are tasks, too.
-    """
-    if workers == "forked":
-        return 4 * connections + _SPARE_FILES, connections + _TASKS
-    return connections + _SPARE_FILES, workers * _TASKS
 
 
 def _redis(redis: Redis | None) -> SimpleNamespace | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from . import resources
+from .backend_units import shared_workers
 from .errors import TargetError
 from .resources import Memory
 from .site import Site
@@ -45,6 +46,7 @@ class Demand:
         backend_here: those of them that it holds on this machine.
         listening: ports of all backends.
         counted: those connections that no backend counts, so that Apache's children do.
+        forked: our backend gives each of its own a process.
     """
 
     connections: int
@@ -55,6 +57,7 @@ class Demand:
     backend_here: int
     listening: frozenset[int] = frozenset()
     counted: int = 0
+    forked: bool = False
 
     def scaled(self, connections: int) -> "Demand":
         """Return the same mixture with another total."""
@@ -134,7 +137,11 @@ class Plan:
 
 
 def demand(sites: Sequence[Site]) -> Demand:
-    """Add up what all sites ask for."""
+    """Add up what all sites ask for.
+
+    Raises:
+        TargetError: two of them want our backend to work differently.
+    """
     addresses: Counter[str] = Counter()
     ports: set[int] = set()
     connections = encrypted = backend = backend_here = counted = 0
@@ -151,7 +158,10 @@ def demand(sites: Sequence[Site]) -> Demand:
                     ports.add(address.port)
                     addresses[str(address)] += math.ceil(socket.connections / len(socket.backends))
     busiest, count = max(addresses.items(), key=lambda item: item[1], default=("", 0))
-    return Demand(connections, encrypted, busiest, count, backend, backend_here, frozenset(ports), counted)
+    forked = shared_workers(sites) == "forked"
+    return Demand(
+        connections, encrypted, busiest, count, backend, backend_here, frozenset(ports), counted, forked
+    )
 
 
 def plan(sites: Sequence[Site], target: Target) -> Plan:
@@ -206,7 +216,7 @@ def sized(wanted: Demand, target: Target) -> Plan:
     backlog = max(511, 2 * rate)
     drain_seconds = max(1, math.ceil(wanted.connections / rate))
     drain_window = max(_DRAIN_WINDOW, _DRAIN_SHARE * drain_seconds)
-    backend_limit_nofile = resources.backend_files(wanted.backend, target.http_reserve)
+    backend_limit_nofile = resources.backend_files(wanted.backend, target.http_reserve, forked=wanted.forked)
     limit_nofile = resources.apache_files(threads)
     return Plan(
         connections=wanted.connections,
@@ -242,6 +252,7 @@ def sized(wanted: Demand, target: Target) -> Plan:
             plain=wanted.connections - wanted.encrypted,
             encrypted=wanted.encrypted,
             backend=wanted.backend_here,
+            forked=wanted.forked,
             idle_threads=children * threads,
             children=slots,
             has=target.memory - target.memory_reserve,

@@ -58,7 +58,8 @@ def reasons(plan: Plan, target: Target) -> dict[str, str]:
             f"{memory.total_mib} MiB with all sockets open and idle, of {memory.has_mib}: Apache {memory.apache_mib}, the backend "
             f"{memory.backend_mib}, the kernel {memory.kernel_mib}. Measured on {MEASURED.date}: a socket takes "
             f"{MEASURED.apache_connection_tls_kib} KiB of Apache by wss, {MEASURED.apache_connection_plain_kib} by ws, "
-            f"{MEASURED.backend_connection_kib} of the backend, {MEASURED.kernel_connection_kib} of the kernel; a worker "
+            f"{MEASURED.backend_connection_kib} of the backend ({MEASURED.backend_process_kib} in a process of its own), "
+            f"{MEASURED.kernel_connection_kib} of the kernel; a worker "
             f"{MEASURED.apache_thread_kib} and {MEASURED.kernel_thread_kib}. Messages that slow readers leave behind come on top."
         ),
         "Limit": (

@@ -48,6 +48,7 @@ class Measured:
     apache_connection_plain_kib: int
     backend_base_kib: int
     backend_connection_kib: int
+    backend_process_kib: int
     kernel_thread_kib: int
     kernel_connection_kib: int
     descriptors_per_tunnel: int
@@ -69,13 +70,23 @@ class Memory:
     has_mib: int
 
 
-def memory(*, plain: int, encrypted: int, backend: int, idle_threads: int, children: int, has: int) -> Memory:
+def memory(
+    *,
+    plain: int,
+    encrypted: int,
+    backend: int,
+    forked: bool = False,
+    idle_threads: int,
+    children: int,
+    has: int,
+) -> Memory:
     """Return what sockets take.
 
     Args:
         plain: sockets by ws.
         encrypted: sockets by wss.
         backend: those of them that our backend holds.
+        forked: each in a process of its own.
         idle_threads: workers that stand by.
         children: of all generations.
         has: bytes that the machine has for it.
@@ -88,7 +99,8 @@ def memory(*, plain: int, encrypted: int, backend: int, idle_threads: int, child
         + encrypted * MEASURED.apache_connection_tls_kib
         + plain * MEASURED.apache_connection_plain_kib
     )
-    ours = (MEASURED.backend_base_kib + backend * MEASURED.backend_connection_kib) if backend else 0
+    each = MEASURED.backend_process_kib if forked else MEASURED.backend_connection_kib
+    ours = (MEASURED.backend_base_kib + backend * each) if backend else 0
     kernel = (sockets + idle_threads) * MEASURED.kernel_thread_kib + sockets * MEASURED.kernel_connection_kib
     apache, ours, kernel = (math.ceil(kib / 1024) for kib in (apache, ours, kernel))
     return Memory(apache, ours, kernel, apache + ours + kernel, max(0, has) >> 20)
@@ -102,9 +114,9 @@ def apache_files(threads: int) -> int:
     return max(_DEBIAN_FILES, _rounded(threads * (MEASURED.descriptors_per_tunnel + 3) + 1024, 1024))
 
 
-def backend_files(connections: int, pages: int) -> int:
-    """Return the files that the backend may open: a socket for each connection and each page."""
-    return max(_DEBIAN_FILES, _rounded(connections + pages + 1024, 1024))
+def backend_files(connections: int, pages: int, *, forked: bool = False) -> int:
+    """Return the files that the backend may open: a socket for each connection and each page, and three pipes to a process of its own."""
+    return max(_DEBIAN_FILES, _rounded(connections * (4 if forked else 1) + pages + 1024, 1024))
 
 
 def tasks_max(slots: int, threads: int) -> int:

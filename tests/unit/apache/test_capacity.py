@@ -10,6 +10,7 @@ from apache.capacity import SERVER_LIMIT_MAX, Demand, Plan, demand, plan, plan_f
 from apache.description import parse
 from apache.errors import TargetError
 from apache.reasons import reasons
+from apache.render import render
 from apache.resources import MEASURED, TASKS_LIMIT
 from apache.target import Target
 
@@ -208,3 +209,14 @@ def test_reasons_name_every_directive() -> None:
         MEASURED.date,
     ):
         assert words in text, words
+
+
+def test_processes_of_their_own_cost_memory_and_files() -> None:
+    """A backend that gives each connection a process takes more of the machine, and its unit may open what the plan says."""
+    text = "server_name: chat.example.org\nworkers: %s\nwebsockets: [{connections: 400}]\n"
+    shared, forked = (parse(text % word, "x") for word in ("1", "forked"))
+    one, each = (plan([site], Target()) for site in (shared, forked))
+    assert each.memory.backend_mib > 5 * one.memory.backend_mib
+    for site, made in ((shared, one), (forked, each)):
+        unit = render([site], Target())["etc/systemd/system/wsfront-backend.service"]
+        assert f"LimitNOFILE={made.backend_limit_nofile}\n" in unit
