@@ -21,6 +21,7 @@ log = logging.getLogger("server")
 
 PERIOD = 1.0  # seconds between two looks
 PATIENCE = 3.0
+FIRST = 1  # what an Apache shows that was never reloaded
 MISSES = 10  # in a row, before a word is said
 ANSWER_MOST = 1 << 16
 # A handshake that an old child had begun may come after the news; its socket is closed when the window ends.
@@ -77,7 +78,7 @@ class Generations:
                     if self.seen is not None:
                         self._turned = asyncio.get_running_loop().time()
                     # Where Apache is seen for the first time after a reload, who is here may have come before that.
-                    if self.seen is not None or seen > 0:
+                    if self.seen is not None or seen > FIRST:
                         self._turn(drains)
                     self.seen = seen
                 await asyncio.sleep(PERIOD)

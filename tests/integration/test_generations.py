@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from apache.capacity import plan
+from server.generations import FIRST
 from tests.raw import ask
 from tests.stacks import Running, running
 from tests.waiting import SECOND, until
@@ -80,6 +81,14 @@ async def test_each_old_child_ends_within_the_window() -> None:
         times = sorted(at for at, _ in closed)
         assert times[0] < window / 2 < times[-1] < window + 3 * SECOND
         until(lambda: not old.keys() & children(stack).keys(), 3)
+
+
+async def test_nobody_is_sent_away_by_a_start() -> None:
+    """Who comes before the backend has seen Apache for the first time stays: an Apache that was never reloaded shows the first number."""
+    with running(SMALL) as stack:
+        async with stack.websocket():
+            assert await asyncio.to_thread(until, lambda: health(stack)["generation"]) == FIRST
+            assert health(stack)["older"] == 0
 
 
 async def test_reloads_without_end_refuse_nobody() -> None:

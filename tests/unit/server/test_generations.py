@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from server.generations import FIRST
 from tests.unit.server.harness import SECONDS, Launch, Process
 
 
@@ -62,7 +63,7 @@ async def test_who_was_there_before_the_first_look(launch: Launch) -> None:
     """When Apache, at its first look, has been reloaded already, who is connected may be of an older generation, and is sent away."""
     port = free_port()
     backend = launch(WSFRONT_STATUS=f"127.0.0.1:{port}", WSFRONT_DRAIN_WINDOW="0.1")
-    async with opened(backend) as client, apache(port, 1):
+    async with opened(backend) as client, apache(port, FIRST + 1):
         await asyncio.wait_for(client.wait_closed(), SECONDS)
         assert client.close_code == 1012
 
@@ -71,7 +72,7 @@ async def test_who_came_with_apache(launch: Launch) -> None:
     """When Apache is seen for the first time and was never reloaded, everybody stays."""
     port = free_port()
     backend = launch(WSFRONT_STATUS=f"127.0.0.1:{port}", WSFRONT_DRAIN_WINDOW="0.1")
-    async with opened(backend) as client, apache(port, 0) as status:
+    async with opened(backend) as client, apache(port, FIRST) as status:
         await status.looked_at(2)
         assert await is_open(client)
 
