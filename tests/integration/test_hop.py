@@ -243,7 +243,7 @@ def test_client_is_known_through_fronts_alone(net: None, folder: Path) -> None: 
             origin = f"Origin: {stack.url.rstrip('/')}"
             answer = shake(stack, "/ws/chat", *SPOOFED, origin, source="127.0.0.5")
             assert answer.status == status
-            until(partial(log_has, log, f" from {client}\n"))
+            until(partial(log_has, log, f" from {client} as "))
 
 
 def log_has(log: Path, text: str) -> bool:
