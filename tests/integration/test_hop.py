@@ -236,14 +236,14 @@ def serial() -> str:
 
 
 def test_client_is_known_through_fronts_alone(net: None, folder: Path) -> None:  # noqa: ARG001
-    """Our backend takes the client's address from a front that is named, and from nobody else."""
+    """Our backend takes the client's address, and the request's id, from a front that is named, and from nobody else."""
     stranger = HOP.replace("192.0.2.0/24", "198.51.100.1")
-    for description, status, client in ((HOP, 101, "127.0.0.5"), (stranger, 403, HERE)):
+    for description, status, client in ((HOP, 101, "127.0.0.5 as "), (stranger, 403, f"{HERE}\n")):
         with running(description, backend=False) as stack, backend(stack, folder / "log") as log:
             origin = f"Origin: {stack.url.rstrip('/')}"
             answer = shake(stack, "/ws/chat", *SPOOFED, origin, source="127.0.0.5")
             assert answer.status == status
-            until(partial(log_has, log, f" from {client} as "))
+            until(partial(log_has, log, f" from {client}"))
 
 
 def log_has(log: Path, text: str) -> bool:
