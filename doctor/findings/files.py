@@ -1,82 +1,8 @@
-"""All that can be found, as data: one entry for each cause, whoever finds it.
+"""What a configuration file can have wrong in it, seen without running anything."""
 
-An id is for ever: scripts, and what people wrote down, name it.
-"""
+from .entry import Entry
 
-from dataclasses import dataclass
-from typing import Literal
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Describe one cause.
-
-    Attributes:
-        severity: error: it does not work, or lets somebody in; warning: it works until something happens; note: it is better otherwise.
-        title: what it is, in a few words.
-        cause: why that is bad, and what one sees of it.
-        remedy: what to write instead.
-    """
-
-    severity: Severity
-    title: str
-    cause: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Change one file: spans of its bytes, apart from one another, and what to put there.
-
-    Attributes:
-        file: the file.
-        changes: first byte, byte behind the last, new bytes; in order.
-        is_safe: whether nothing that works as meant stops doing so, so that it may be applied unasked.
-        note: what it takes for granted.
-    """
-
-    file: str
-    changes: tuple[tuple[int, int, bytes], ...]
-    is_safe: bool = True
-    note: str = ""
-
-    def applied(self, content: bytes) -> bytes:
-        """Return the content with the changes made."""
-        for start, end, new in reversed(self.changes):
-            content = content[:start] + new + content[end:]
-        return content
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Hold one cause in one place.
-
-    Attributes:
-        id: its entry in the catalogue.
-        file: the file.
-        line: its first line, from 1.
-        seen: what stands there.
-        edit: the safe form, where it can be written without knowing more.
-        left: why there is none, where somebody could expect one.
-    """
-
-    id: str
-    file: str
-    line: int
-    seen: str
-    edit: Edit | None = None
-    left: str = ""
-
-    @property
-    def entry(self) -> Entry:
-        """Return what the catalogue says of it."""
-        return CATALOGUE[self.id]
-
-
-CATALOGUE: dict[str, Entry] = {
+ENTRIES: dict[str, Entry] = {
     # What Apache itself would refuse, or read otherwise than it looks.
     "config-not-text": Entry(
         "error",
