@@ -5,6 +5,7 @@ Source: systemd.socket(5), systemd.service(5), systemd.exec(5). Knows nothing of
 
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import TypeVar
 
 from . import resources
 from .errors import TargetError
@@ -32,6 +33,7 @@ DRAIN_SECONDS = 5
 
 _STOP_RESERVE = 10  # seconds above the drain, before systemd kills
 _BACKLOG = 4096  # net.core.somaxconn's default since Linux 5.4; the backend asks for more itself
+_Value = TypeVar("_Value")
 _TASKS = 64  # of one process: its pool, and what its event loop starts
 
 
@@ -54,6 +56,7 @@ def view(sites: Sequence[Site], target: Target) -> SimpleNamespace | None:
         # The machine itself may ask at that address, too.
         believed=join(" ", [literal(text) for text in (*hop.names, *hop.fronts)]) if hop else None,
         asks=status_address(sites, target) is not None,
+        tells=shared_metrics(sites) is not None,
         redis=_redis(shared_bus(sites).redis),
         has_file=any(address.socket for address in addresses),
         user=literal(USER),
@@ -75,13 +78,7 @@ def shared_bus(sites: Sequence[Site]) -> Bus:
     Raises:
         TargetError: two descriptions want it to have different ones.
     """
-    wanted = {site.bus: site for site in sites if site.own_backend}
-    if len(wanted) > 1:
-        one, two = (site.server_name for site in list(wanted.values())[:2])
-        raise TargetError(
-            f"{one} and {two} share the backend, and give it different buses: write the same bus in both"
-        )
-    return next(iter(wanted), Bus())
+    return _shared(sites, "bus", Bus())
 
 
 def shared_workers(sites: Sequence[Site]) -> Workers:
@@ -90,13 +87,36 @@ def shared_workers(sites: Sequence[Site]) -> Workers:
     Raises:
         TargetError: two descriptions want it otherwise.
     """
-    wanted = {site.workers: site for site in sites if site.own_backend}
+    return _shared(sites, "workers", 1)
+
+
+def shared_metrics(sites: Sequence[Site]) -> str | None:
+    """Return where our backend tells its metrics.
+
+    Raises:
+        TargetError: two descriptions want it otherwise.
+    """
+    return _shared(sites, "metrics", None)
+
+
+def shared_log(sites: Sequence[Site]) -> str:
+    """Return the form of our backend's log.
+
+    Raises:
+        TargetError: two descriptions want it otherwise.
+    """
+    return _shared(sites, "log", "text")
+
+
+def _shared(sites: Sequence[Site], key: str, absent: _Value) -> _Value:
+    """Return the value of a key that all who share our backend must give alike."""
+    wanted = {getattr(site, key): site for site in sites if site.own_backend}
     if len(wanted) > 1:
-        (one, first), (two, second) = ((site.server_name, site.workers) for site in list(wanted.values())[:2])
+        one, two = (site.server_name for site in list(wanted.values())[:2])
         raise TargetError(
-            f"{one} and {two} share the backend, and have workers: {first} and {second}: write the same in both"
+            f"{one} and {two} share the backend, and differ in {key}: write the same {key} in both"
         )
-    return next(iter(wanted), 1)
+    return next(iter(wanted), absent)
 
 
 def _redis(redis: Redis | None) -> SimpleNamespace | None:

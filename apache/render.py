@@ -134,20 +134,31 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         values["WSFRONT_STATUS"] = status
         values["WSFRONT_DRAIN_WINDOW"] = str(sized.drain_window)
         values["WSFRONT_RELOADS"] = str(sized.reloads)
-    if (workers := backend_units.shared_workers(sites)) != 1:
-        values["WSFRONT_WORKERS"] = str(workers)
-    if redis := backend_units.shared_bus(sites).redis:
-        values["WSFRONT_BUS"] = "redis"
-        values["WSFRONT_REDIS"] = redis.address
-        # Our service is given the password by systemd, so that its user need not read the file.
-        if redis.password_file and not (target.layout == "debian" and backend_units.view(sites, target)):
-            values["WSFRONT_REDIS_PASSWORD_FILE"] = redis.password_file
+    values |= _shared_settings(sites, target)
     if hop := back_end(sites, target):
         values["WSFRONT_FRONTS"] = " ".join(hop.fronts)
         if hop.tls:
             values["WSFRONT_TLS_CERTIFICATE"] = hop.certificate
             values["WSFRONT_TLS_KEY"] = hop.key
     return environment(values)
+
+
+def _shared_settings(sites: Sequence[Site], target: Target) -> dict[str, str]:
+    """Return what all sites on our backend have in common, where it is not the backend's own default."""
+    values = {}
+    if (workers := backend_units.shared_workers(sites)) != 1:
+        values["WSFRONT_WORKERS"] = str(workers)
+    if metrics := backend_units.shared_metrics(sites):
+        values["WSFRONT_METRICS"] = metrics
+    if (log := backend_units.shared_log(sites)) != "text":
+        values["WSFRONT_LOG"] = log
+    if redis := backend_units.shared_bus(sites).redis:
+        values["WSFRONT_BUS"] = "redis"
+        values["WSFRONT_REDIS"] = redis.address
+        # Our service is given the password by systemd, so that its user need not read the file.
+        if redis.password_file and not (target.layout == "debian" and backend_units.view(sites, target)):
+            values["WSFRONT_REDIS_PASSWORD_FILE"] = redis.password_file
+    return values
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from .values import (
     Email,
     FilePath,
     HealthPath,
+    LoopbackAddress,
     Network,
     Origin,
     Seconds,
@@ -282,6 +283,14 @@ class Site(Model):
         default=1,
         description="How many processes of our own backend serve all connections (more than one only with the bus in Redis), or forked: "
         "one for each connection.",
+    )
+    metrics: LoopbackAddress | None = Field(
+        default=None,
+        description="Where our own backend tells its metrics to a Prometheus on this machine, as in 127.0.0.1:9888; each of several "
+        "workers has a port of its own, counted up from there. Default: nowhere.",
+    )
+    log: Literal["text", "json"] = Field(
+        default="text", description="Our own backend's log: lines for people, or a JSON object a line."
     )
     websockets: Annotated[tuple[WebSocket, ...], Field(min_length=1)] = Field(
         default=(WebSocket(),), description="The sockets, by public path."

@@ -4,6 +4,7 @@ Each function takes what a user wrote, gives back its one normal form, or raises
 Knows nothing of models, nor of how a value is written into a configuration (quoting.py does that).
 """
 
+import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -270,12 +271,23 @@ def _backend(text: str) -> str:
     return str(Address.parse(text))
 
 
+def _loopback(text: str) -> str:
+    with contextlib.suppress(ValueError):
+        address = Address.parse(text)
+        if address.is_number and not address.is_remote:
+            return str(address)
+    raise ValueError(
+        f"{text!r} is no loopback address and port, and this is not for everybody: write it as in 127.0.0.1:9888"
+    )
+
+
 ServerName = Annotated[str, AfterValidator(server_name)]
 AliasName = Annotated[str, AfterValidator(alias_name)]
 UrlPath = Annotated[str, AfterValidator(url_path)]
 HealthPath = Annotated[str, AfterValidator(health_path)]
 FilePath = Annotated[str, AfterValidator(file_path)]
 BackendAddress = Annotated[str, AfterValidator(_backend)]
+LoopbackAddress = Annotated[str, AfterValidator(_loopback)]
 Origin = Annotated[str, AfterValidator(origin)]
 Network = Annotated[str, AfterValidator(network)]
 Email = Annotated[str, AfterValidator(email)]

@@ -23,8 +23,8 @@ from apache.target import Target
 from apache.values import Address
 from certs.check import faults
 from certs.store import Store
+from server.environment import parse_address
 from server.listen import release
-from server.settings import parse_address
 
 from .descriptions import ROOT
 from .errors import RunFault, UsageFault

@@ -18,12 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import pages
+from . import logs, pages
 from .app import Backend
+from .environment import load, read_env_file
 from .listen import ListenError, bind, release
 from .routes import chat_path
 from .seats import Seats
-from .settings import Settings, SettingsError, load, read_env_file
+from .settings import Settings, SettingsError
 from .systemd import Manager, take_sockets
 from .tls import Certificate
 from .workers.processes import StartError
@@ -119,13 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as fault:
         sys.stderr.writelines(f"server: {line}\n" for line in fault.faults)
         return 2
-    logging.basicConfig(
-        level=options.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    # What the library tells at INFO, the lines of app.py tell better; at DEBUG it tells what people write.
-    logging.getLogger("server.websockets").setLevel(logging.WARNING)
+    logs.set_up(options.log_level, settings.log)
     try:
         return _serve(settings, certificate, user, parent=os.getppid() if options.exit_with_parent else None)
     except KeyboardInterrupt:  # before the event loop takes the signal
@@ -206,15 +201,21 @@ def _exit_with(parent: int) -> None:
 
 
 def _bind_metrics(settings: Settings) -> list[socket.socket]:
-    """Bind for the metrics of each of the processes that serve, one port after the other.
-
-    Raises:
-        ListenError: where that cannot be.
-    """
+    """Bind for the metrics of each of the processes that serve, one port after the other; none where one is taken."""
     if settings.metrics is None:
         return []
     count = settings.workers if isinstance(settings.workers, int) else 1
-    return [bind(replace(settings.metrics, port=settings.metrics.port + number)) for number in range(count)]
+    bound: list[socket.socket] = []
+    try:
+        for number in range(count):
+            bound.append(bind(replace(settings.metrics, port=settings.metrics.port + number)))  # noqa: PERF401  # what is bound is closed below
+    except ListenError as fault:
+        # A release on trial starts beside the one that lives; and sockets matter more than what is told of them.
+        log.warning("WSFRONT_METRICS: %s; going on without metrics", fault)
+        for sock in bound:
+            sock.close()
+        return []
+    return bound
 
 
 def _user(name: str | None) -> pwd.struct_passwd | None:

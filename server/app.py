@@ -30,6 +30,7 @@ from .frames import COMPRESS_SETTINGS
 from .generations import Generations
 from .keepalive import Keepalive
 from .listen import BACKLOG, name_of
+from .logs import about
 from .messages import FRAME_MOST, Refusal, checked_room
 from .origins import passes
 from .pages import Page, answer
@@ -94,7 +95,8 @@ async def _stop_accepting(servers: Sequence[Server]) -> None:
 
 def _note_refusal(wire: Wire, status: HTTPStatus) -> None:
     REFUSALS.labels(status.value).inc()
-    log.info("%s refused %d from %s", wire.name, status, _whom(wire))
+    fields = about(wire, event="refused", status=status.value)
+    log.info("%s refused %d from %s", wire.name, status, _whom(wire), extra=fields)
 
 
 def _whom(wire: Wire) -> str:
@@ -340,7 +342,7 @@ class Backend:
         wire.forget_handshake()
         self.keepalive.add(wire)
         started = wire.loop.time()
-        log.info("%s open from %s", wire.name, _whom(wire))
+        log.info("%s open from %s", wire.name, _whom(wire), extra=about(wire, event="open"))
         if self.farewell is not None:
             self.farewell(wire)
         try:
@@ -350,7 +352,9 @@ class Backend:
             said = wire.protocol.close_sent
             code = said.code if said else ABNORMAL
             CLOSES.labels(code if code in CODES else "other").inc()
-            log.info("%s closed %s after %.1f s", wire.name, wire.close_code, wire.loop.time() - started)
+            seconds = round(wire.loop.time() - started, 1)
+            fields = about(wire, event="closed", code=wire.close_code, seconds=seconds)
+            log.info("%s closed %s after %.1f s", wire.name, wire.close_code, seconds, extra=fields)
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer what is no upgrade, or refuse one; None lets the library go on with the handshake."""

@@ -13,6 +13,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from .bucket import Bucket
+from .logs import about
 from .messages import FRAME_MOST
 from .wire import Wire
 from .workers.processes import Process, Processes, StartError
@@ -33,7 +34,7 @@ async def serve(
     try:
         process = await processes.start(environment, LINE_MOST, program=command)
     except StartError as fault:
-        log.error("%s %s did not start: %s", wire.name, command[0], fault)  # noqa: TRY400  # the reason is in it
+        log.error("%s %s did not start: %s", wire.name, command[0], fault, extra=about(wire))  # noqa: TRY400  # the reason is in it
         await wire.close(1011, "the program did not start")
         return
     await accompany(wire, process, _listen(wire, process), _speak(wire, process))
@@ -67,7 +68,7 @@ async def accompany(
         if close is None and not gone.done():
             if status:
                 how = f"exit status {status}" if status > 0 else f"signal {-status}"
-                log.error("%s its process ended with %s", wire.name, how)
+                log.error("%s its process ended with %s", wire.name, how, extra=about(wire))
             await wire.close(*(FAILED if status else (1000, "the program ended")))
     finally:
         for task in (heard, said, gone, logging_):
@@ -105,7 +106,7 @@ async def _speak(wire: Wire, process: Process) -> tuple[int, str] | None:
             else:
                 await wire.send(text)
                 continue
-            log.error("%s its program wrote %s", wire.name, why)
+            log.error("%s its program wrote %s", wire.name, why, extra=about(wire))
             return FAILED
     return None
 
@@ -124,7 +125,7 @@ async def _log(wire: Wire, process: Process) -> None:
         if wait := bucket.take(clock()):
             await asyncio.sleep(wait)
             bucket.take(clock())
-        log.info("%s stderr: %s", wire.name, _shown(line))
+        log.info("%s stderr: %s", wire.name, _shown(line), extra=about(wire))
 
 
 def _shown(line: bytes) -> str:

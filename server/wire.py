@@ -41,7 +41,7 @@ class _Log(logging.LoggerAdapter[Any]):
     """Put the connection's id in front of each line."""
 
     def process(self, msg: object, kwargs: Any) -> tuple[str, Any]:
-        return f"{self.extra} {msg}", kwargs
+        return f"{self.extra} {msg}", kwargs | {"extra": {"fields": {"connection": self.extra}}}
 
 
 class Wire(ServerConnection):

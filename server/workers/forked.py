@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 
 from websockets.exceptions import ConnectionClosed
 
+from server.logs import about
 from server.program import FAILED, accompany
 from server.wire import Wire
 
@@ -47,7 +48,7 @@ async def serve(
         process = await processes.start(environment, LINE_MOST, handler=handler)
         await accompany(wire, process, _listen(wire, process), _speak(wire, process, handed))
     except StartError as fault:
-        log.error("%s %s did not start: %s", wire.name, handler, fault)  # noqa: TRY400  # the reason is in it
+        log.error("%s %s did not start: %s", wire.name, handler, fault, extra=about(wire))  # noqa: TRY400  # the reason is in it
         await wire.close(1011, "the handler did not start")
     finally:
         chatting.cancel()
@@ -100,7 +101,7 @@ async def _speak(wire: Wire, process: Process, handed: asyncio.Queue[str | bytes
                         break
             except ValueError:
                 break
-        log.error("%s its process wrote what is no record", wire.name)
+        log.error("%s its process wrote what is no record", wire.name, extra=about(wire))
         return FAILED
     return None
 

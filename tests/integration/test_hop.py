@@ -28,7 +28,7 @@ from certs.authority import make_leaf
 from certs.names import parse
 from certs.store import Store
 from cli.descriptions import ROOT
-from server.settings import read_env_file
+from server.environment import read_env_file
 from tests.namespaces import network
 from tests.raw import ask, shake
 from tests.scripted import Request, accepting, answering, scripted

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from apache.quoting import Quoted, QuotingError, argument, comment, environment, join, literal, pattern
 from apache.render import _environment
-from server.settings import read_env_file
+from server.environment import read_env_file
 from tests.unit.apache import hostile, reading
 
 TEXTS = hostile.text("/etc/ssl/a.pem", "a.example")

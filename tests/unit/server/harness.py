@@ -149,7 +149,8 @@ class Process:
     def ports(self) -> list[int]:
         """Name the ports that it listens on."""
         return [
-            int(port) for port in re.findall(r"listening on .*:(\d+)$", self.log.read_text(), re.MULTILINE)
+            int(port)
+            for port in re.findall(r"listening on [^\"\n]*:(\d+)", self.log.read_text(), re.MULTILINE)
         ]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from server import chat, messages, session, settings, uploads
+from server import chat, environment, messages, session, uploads
 from server.messages import decode
 from tests.unit.server.harness import ROOT
 
@@ -36,7 +36,7 @@ def test_codes() -> None:
 
 def test_settings() -> None:
     """The settings listed are those that are read."""
-    assert tuple(re.findall(r"^\| `(WSFRONT_\w+)`", README, re.MULTILINE)) == settings.KEYS
+    assert tuple(re.findall(r"^\| `(WSFRONT_\w+)`", README, re.MULTILINE)) == environment.KEYS
 
 
 def test_modules() -> None:

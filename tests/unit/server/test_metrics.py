@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
-from server.settings import Address, SettingsError, load
+from server.environment import load
+from server.settings import Address, SettingsError
 from tests.unit.server.harness import SECONDS, Launch
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -128,3 +129,18 @@ async def test_apaches_workers(launch: Launch) -> None:
         await becomes(metrics, "wsfront_apache_workers", 7, state="busy")
         await becomes(metrics, "wsfront_apache_workers", 43, state="idle")
         await becomes(metrics, "wsfront_apache_processes_stopping", 2)
+
+
+async def test_a_port_that_is_taken(launch: Launch) -> None:
+    """Where the port of the metrics is somebody else's, the backend says so and serves without, as a release on trial does."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        backend = launch(WSFRONT_METRICS=f"127.0.0.1:{other.getsockname()[1]}")
+    assert any("going on without metrics" in line for line in backend.lines)
+    status, _ = await ask(backend.ports[0], "GET /healthz HTTP/1.1")
+    assert status == "200"
+
+
+def test_ports_beyond_the_last() -> None:
+    """Several workers' ports are counted up, and there must be so many."""
+    with pytest.raises(SettingsError, match="WSFRONT_METRICS: 4 workers count up from 65533, beyond 65535"):
+        load({"WSFRONT_METRICS": "127.0.0.1:65533", "WSFRONT_WORKERS": "4", "WSFRONT_BUS": "redis"})

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from server.environment import load, parse_address, read_env_file
 from server.origins import Origin
-from server.settings import Address, Settings, SettingsError, Socket, load, parse_address, read_env_file
+from server.settings import Address, Settings, SettingsError, Socket
 
 FULL = r"""# made from wsfront.yaml
 ; a comment too

@@ -80,7 +80,7 @@ GROUP = "wsfront"
 PUBLIC, SHARED = 0o644, 0o640  # the latter with GROUP
 PATIENCE = 120
 NOISE = re.compile(
-    r" INFO |^[\s~^]*$|sys\.exit\(main\(\)\)$"
+    r" INFO |\"level\":\"info\"|^[\s~^]*$|sys\.exit\(main\(\)\)$"
 )  # of a traceback and of a process that did as it was told
 
 
