@@ -87,7 +87,7 @@ def probe(
         name.removeprefix("mod_")
         for name in re.findall(r"^\s+(\w+)\.c$", _output(binary, "-l"), re.MULTILINE)
     }
-    folder = _modules_folder(binary)
+    folder = modules_folder(binary)
     shared = sorted(file.stem.removeprefix("mod_") for file in folder.glob("mod_*.so"))
     user, group = _unprivileged()
     return Target(
@@ -270,7 +270,12 @@ def _output(binary: Path, flag: str) -> str:
         raise HttpdError(f"{binary} {flag} does not answer: {error}") from None
 
 
-def _modules_folder(binary: Path) -> Path:
+def modules_folder(binary: Path) -> Path:
+    """Return the folder of an Apache's modules.
+
+    Raises:
+        HttpdError: it has none with mod_proxy in it.
+    """
     root = re.search(r'HTTPD_ROOT="([^"]+)"', _output(binary, "-V"))
     folders = [
         *(Path(folder) for folder in _MODULE_FOLDERS),

@@ -1,6 +1,466 @@
 """What can be seen on the machine that Apache runs on."""
 
-from .entry import Entry
+from dataclasses import dataclass
 
-ENTRIES: dict[str, Entry] = {}
+from .entry import Entry, Severity
+
+ENTRIES: dict[str, Entry] = {
+    # Apache itself.
+    "server-refused": Entry(
+        "error",
+        "a configuration that Apache itself refuses",
+        "Apache does not start with it, and a reload leaves the old configuration running, or none: the words are Apache's own.",
+        "Mend the line that it names, then `apache2ctl -t` until it says `Syntax OK`.",
+    ),
+    "server-not-running": Entry(
+        "error",
+        "no Apache runs with this configuration",
+        "Nobody listens, so every handshake is refused at once.",
+        "`systemctl start apache2` (httpd on Fedora); what hinders it is in `journalctl -u apache2` and at the end of the error log.",
+    ),
+    "server-silent": Entry(
+        "error",
+        "Apache listens and does not answer this machine",
+        "A request on loopback got no answer within two seconds, though workers seem to be free: it hangs in something else.",
+        "Look at the end of the error log, and at what its processes wait for (`top -H`); `systemctl restart apache2` helps for now.",
+    ),
+    "apache-too-old": Entry(
+        "error",
+        "an Apache without end-to-end upgrades",
+        "Before 2.4.47 sockets go through the old tunnel alone: it copies bytes without looking at the backend's answer "
+        "(CVE-2019-17567), and `upgrade=websocket` is not known.",
+        "Upgrade the system's release; on Debian `apt-get install --only-upgrade apache2-bin` where it has a newer one.",
+    ),
+    "apache-unsafe": Entry(
+        "warning",
+        "an Apache with known holes in the modules that it has loaded",
+        "Each is mended in a later release, by its number.",
+        "`apt-get update && apt-get install --only-upgrade apache2-bin`, then a restart: a reload keeps the old program.",
+    ),
+    "apache-not-restarted": Entry(
+        "warning",
+        "an Apache that was replaced on the disk while it runs",
+        "The old program goes on, its holes with it, and a reload may load modules of the new one into it.",
+        "`systemctl restart apache2`: open sockets are closed by it.",
+    ),
+    "path-without-socket": Entry(
+        "error",
+        "a path that no directive passes sockets on for",
+        "Neither a ProxyPass with an upgrade nor a rule to a ws:// URL answers for it: a handshake gets 200, 400, 404 or 426.",
+        '`ProxyPass "/ws/" "http://127.0.0.1:8888/ws/" upgrade=websocket` before the general one, with your path and port.',
+    ),
+    # How much fits.
+    "workers-exhausted": Entry(
+        "error",
+        "all workers are in use",
+        "Each socket holds a worker for as long as it is open. With the last one gone, handshakes and pages hang without "
+        "any error, until somebody leaves.",
+        "Raise MaxRequestWorkers, and ServerLimit with it, then restart: `./wsfront plan --connections N` has the numbers.",
+    ),
+    "workers-were-exhausted": Entry(
+        "warning",
+        "all workers, or nearly all, have been in use since the last start",
+        "Then handshakes and pages hang without any error; it comes again with as many visitors.",
+        "Raise MaxRequestWorkers, and ServerLimit with it, then restart: `./wsfront plan --connections N` has the numbers.",
+    ),
+    "workers-few": Entry(
+        "warning",
+        "few workers are left",
+        "Each socket holds a worker for as long as it is open; with the last one gone, handshakes and pages hang without any error.",
+        "Raise MaxRequestWorkers, and ServerLimit with it, then restart: `./wsfront plan --connections N` has the numbers.",
+    ),
+    "slots-exhausted": Entry(
+        "error",
+        "children of older generations hold all slots",
+        "After a reload, by logrotate for one, children with open sockets stay until the last is closed, each in a slot of "
+        "ServerLimit. With none left Apache starts no child, and handshakes hang (AH03490).",
+        "For now `systemctl restart apache2`, which closes all sockets. Then raise ServerLimit by as many children for each reload "
+        "that a socket may outlive, or have the backend close its sockets after a reload.",
+    ),
+    "slots-few": Entry(
+        "warning",
+        "one more reload fills the slots",
+        "Children of older generations stay until their last socket is closed, each in a slot of ServerLimit. With none left "
+        "Apache starts no child, and handshakes hang (AH03490).",
+        "Raise ServerLimit by as many children for each reload that a socket may outlive, or have the backend close its "
+        "sockets after a reload.",
+    ),
+    "slots-no-reserve": Entry(
+        "warning",
+        "no slot is left over for a reload",
+        "ServerLimit is no more than MaxRequestWorkers takes. After a reload, by logrotate for one, children with open sockets "
+        "keep their slots, and the new generation finds few or none.",
+        "Raise ServerLimit by as many children for each reload that a socket may outlive: `./wsfront plan --connections N`.",
+    ),
+    "limits-need-restart": Entry(
+        "warning",
+        "limits that were changed and not taken",
+        "ServerLimit, ThreadLimit and ListenBacklog are read at a start alone (AH00501, AH00506).",
+        "`systemctl restart apache2`.",
+    ),
+    "files-limit": Entry(
+        "warning",
+        "fewer open files than a full child takes",
+        "Each socket takes three in its child. With none left Apache accepts nobody in that child, or cannot connect to the "
+        "backend (`Too many open files`).",
+        "On Debian `APACHE_ULIMIT_MAX_FILES='ulimit -n N'` in /etc/apache2/envvars, elsewhere LimitNOFILE in the unit; then a restart.",
+    ),
+    "tasks-limit": Entry(
+        "warning",
+        "fewer tasks than all children take",
+        "The service's TasksMax is below what MaxRequestWorkers takes: children fail to start their threads "
+        "(`Resource temporarily unavailable`).",
+        "`systemctl edit apache2`: `[Service]` and `TasksMax=N`; then a restart.",
+    ),
+    "ports-few": Entry(
+        "warning",
+        "few local ports are left to the backend",
+        "Each socket takes a port of this machine's to the backend's one address. With none left Apache answers 503 "
+        "(`Cannot assign requested address`).",
+        "A unix socket as the backend, a second address of it (127.0.0.2), or a wider net.ipv4.ip_local_port_range.",
+    ),
+    # What is behind it.
+    "backend-down": Entry(
+        "error",
+        "nobody listens at the backend's address",
+        "Apache answers 503 (AH00957, AH01114), and goes on for a minute after the backend is back unless the line has `retry=0`.",
+        "Start the backend, or write the address at which it listens: `ss -ltnp` shows them.",
+    ),
+    "backend-name-unknown": Entry(
+        "error",
+        "the backend's name has no address",
+        "Apache answers 502 or 503 (AH00898, DNS lookup failure).",
+        "Write the address itself, or put the name into /etc/hosts.",
+    ),
+    "backend-denied": Entry(
+        "error",
+        "Apache's user may not connect to the backend",
+        "Apache answers 503 (AH02454, AH00957: Permission denied).",
+        "Give Apache's group the unix socket, and all folders above it; where it is a port, look at the firewall's rules for users.",
+    ),
+    "backend-no-route": Entry(
+        "error",
+        "the backend cannot be reached",
+        "The connection is not answered: a firewall, or another network. Apache holds a worker for each try, then answers 503.",
+        "Open the port for this machine, and put `connectiontimeout=5` on the line.",
+    ),
+    "backend-first-address": Entry(
+        "note",
+        "localhost is asked for at an address where the backend does not listen",
+        "`localhost` has two addresses; Apache tries the other one at each connection and logs AH00957 for it.",
+        "Write 127.0.0.1, or [::1], where the backend listens.",
+    ),
+    "backend-speaks-tls": Entry(
+        "error",
+        "the backend speaks TLS, and Apache is told to speak without",
+        "Apache answers 502 (AH01102) or 400, as the backend sees no TLS.",
+        "`https://` (or `wss://`) in the target, and `SSLProxyEngine on` in the vhost.",
+    ),
+    "backend-speaks-plain": Entry(
+        "error",
+        "the backend speaks without TLS, and Apache is told to speak it",
+        "Apache answers 500 or 502 (AH01084, `SSL Handshake failed`).",
+        "`http://` (or `ws://`) in the target.",
+    ),
+    "backend-not-websocket": Entry(
+        "error",
+        "the backend does not speak WebSocket there",
+        "It was sent a handshake straight, without Apache, and answered otherwise: `Unexpected response code` in the browser, "
+        "whatever Apache does.",
+        "Compare host, port and path with those that the backend prints at its start.",
+    ),
+    "backend-closes": Entry(
+        "error",
+        "the backend closes the connection in mid-handshake",
+        "It was sent a handshake straight, without Apache, and hung up: Apache answers 502 (AH01102).",
+        "Look into the backend's own log; it may be another service's port.",
+    ),
+    "backend-silent": Entry(
+        "error",
+        "the backend accepts and does not answer",
+        "It was sent a handshake straight, without Apache. Apache waits for its `timeout`, holding a worker for each.",
+        "Look into the backend's own log: it is stuck or full. `connectiontimeout=5` does not help here.",
+    ),
+    "selinux-denies": Entry(
+        "error",
+        "SELinux does not let Apache connect",
+        "httpd_can_network_connect is off: Apache answers 503, `(13)Permission denied` (AH00957), while all is well for everybody else.",
+        "`setsebool -P httpd_can_network_connect 1`",
+    ),
+    # Certificates.
+    "certificate-expired": Entry(
+        "error",
+        "a certificate that is not valid today",
+        "No browser opens wss:// with it, nor asks the visitor: a socket fails with 1006.",
+        "Renew it (`certbot renew`), then reload Apache.",
+    ),
+    "certificate-soon": Entry(
+        "warning",
+        "a certificate that is about to expire",
+        "Its renewal should have happened by now.",
+        "`certbot renew --dry-run` says what hinders it; where mod_md renews, the error log does.",
+    ),
+    "certificate-mismatch": Entry(
+        "error",
+        "a certificate and a key that do not belong together",
+        "Apache does not start with them (AH02565).",
+        "Name the key that the certificate was made for.",
+    ),
+    "certificate-unread": Entry(
+        "error",
+        "a certificate or key that cannot be read",
+        "Apache does not start with it (AH02572, AH02577).",
+        "PEM, the server's own certificate first; `openssl x509 -in FILE -noout -subject` reads it.",
+    ),
+    "md-no-certificate": Entry(
+        "error",
+        "mod_md has not got a certificate yet",
+        "Apache serves one of its own making until then, which no browser takes (AH10085).",
+        "Port 80 has to be reachable from the authority, MDCertificateAgreement accepted, and the name has to lead here; then a reload.",
+    ),
+}
 """Finding id -> what is known of it."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Describe a number of Apache's error log.
+
+    Attributes:
+        entry: its own place in the catalogue, for where nothing else explains it.
+        causes: findings of which it is a symptom.
+        is_clients: whether it tells of a client, as scanners are, and not of this server.
+    """
+
+    entry: Entry
+    causes: tuple[str, ...] = ()
+    is_clients: bool = False
+
+
+def _logged(
+    severity: Severity, title: str, cause: str, remedy: str, *causes: str, clients: bool = False
+) -> Logged:
+    return Logged(Entry(severity, title, cause, remedy), causes, clients)
+
+
+_FULL = ("workers-exhausted", "workers-were-exhausted", "workers-few", "slots-exhausted")
+_SLOTS = ("slots-exhausted", "slots-few", "slots-no-reserve")
+_DOWN = (
+    "selinux-denies",
+    "backend-down",
+    "backend-denied",
+    "backend-no-route",
+    "backend-name-unknown",
+    "backend-first-address",
+    "ports-few",
+)
+_WRONG = (
+    "backend-speaks-tls",
+    "backend-speaks-plain",
+    "backend-closes",
+    "backend-not-websocket",
+    "backend-silent",
+)
+
+LOGGED: dict[str, Logged] = {
+    "AH00484": _logged(
+        "warning",
+        "MaxRequestWorkers reached",
+        "All workers were in use: handshakes hung without any error.",
+        "Raise MaxRequestWorkers and ServerLimit: `./wsfront plan --connections N`.",
+        *_FULL,
+    ),
+    "AH00161": _logged(
+        "warning",
+        "MaxRequestWorkers reached, on prefork",
+        "All processes were in use, one for each socket: handshakes hung without any error.",
+        "mpm_event, with PHP by php-fpm.",
+        *_FULL,
+        "mpm-prefork",
+    ),
+    "AH00286": _logged(
+        "warning",
+        "MaxRequestWorkers reached, on worker",
+        "All workers were in use: handshakes hung without any error.",
+        "Raise MaxRequestWorkers and ServerLimit: `./wsfront plan --connections N`.",
+        *_FULL,
+    ),
+    "AH10159": _logged(
+        "warning",
+        "MaxRequestWorkers nearly reached",
+        "Fewer workers than MinSpareThreads were free, and no child more could be started.",
+        "Raise MaxRequestWorkers and ServerLimit: `./wsfront plan --connections N`.",
+        *_FULL,
+    ),
+    "AH03490": _logged(
+        "error",
+        "the scoreboard was full, short of MaxRequestWorkers",
+        "Children of older generations held all slots: no child could be started, and handshakes hung.",
+        "Raise ServerLimit by as many children for each reload that a socket may outlive.",
+        *_SLOTS,
+    ),
+    "AH00485": _logged(
+        "warning",
+        "the scoreboard was full",
+        "Children of older generations held all slots that were left.",
+        "Raise ServerLimit by as many children for each reload that a socket may outlive.",
+        *_SLOTS,
+        *_FULL,
+    ),
+    "AH00501": _logged(
+        "warning",
+        "a changed ServerLimit was not taken",
+        "It is read at a start alone.",
+        "`systemctl restart apache2`",
+        "limits-need-restart",
+    ),
+    "AH00506": _logged(
+        "warning",
+        "a changed ThreadLimit was not taken",
+        "It is read at a start alone.",
+        "`systemctl restart apache2`",
+        "limits-need-restart",
+    ),
+    "AH00513": _logged(
+        "warning",
+        "MaxRequestWorkers is no multiple of ThreadsPerChild",
+        "It is cut to one.",
+        "Write a multiple.",
+        "mpm-workers-cut",
+    ),
+    "AH00515": _logged(
+        "warning",
+        "MaxRequestWorkers is more than the slots hold",
+        "It is cut to ServerLimit times ThreadsPerChild.",
+        "Raise ServerLimit, then restart.",
+        "mpm-workers-cut",
+    ),
+    "AH00957": _logged(
+        "error",
+        "the backend could not be connected to",
+        "Apache answered 503. The words behind it say why: refused, timed out, or not permitted.",
+        "Start the backend; `retry=0` on the line, so that Apache tries again at once.",
+        *_DOWN,
+    ),
+    "AH01114": _logged(
+        "error",
+        "no connection to the backend",
+        "Apache answered 503; the line before it says why.",
+        "Start the backend; `retry=0` on the line, so that Apache tries again at once.",
+        *_DOWN,
+    ),
+    "AH02454": _logged(
+        "error",
+        "the backend's unix socket could not be connected to",
+        "Apache answered 503. The words behind it say why: no such file, refused, or not permitted.",
+        "Start the backend, and give Apache's group the socket.",
+        *_DOWN,
+    ),
+    "AH00898": _logged(
+        "error",
+        "the backend's answer could not be read",
+        "Apache answered 502 or 503; the words behind it say why.",
+        "Look into the backend's own log at that time.",
+        *_DOWN,
+        *_WRONG,
+    ),
+    "AH01102": _logged(
+        "error",
+        "the backend ended in mid-handshake",
+        "It closed the connection before its answer, or speaks TLS: Apache answered 502.",
+        "`wss://` with `SSLProxyEngine on` where it speaks TLS; else look into its own log.",
+        *_WRONG,
+    ),
+    "AH01084": _logged(
+        "error",
+        "the backend ended while a request was passed to it",
+        "It closed the connection, or speaks no TLS where it should.",
+        "Look into the backend's own log at that time.",
+        *_WRONG,
+    ),
+    "AH01144": _logged(
+        "error",
+        "no module speaks to the target",
+        "mod_proxy_http is not loaded: Apache answered 500.",
+        "`a2enmod proxy_http`",
+        "module-missing",
+    ),
+    "AH10160": _logged(
+        "error",
+        "a rule with [P] without mod_proxy",
+        "Apache answered 403.",
+        "`a2enmod proxy proxy_http`",
+        "module-missing",
+    ),
+    "AH01961": _logged(
+        "error",
+        "TLS to the backend without SSLProxyEngine",
+        "Apache answered 500.",
+        "`SSLProxyEngine on` in the same vhost.",
+        "proxy-tls-engine-missing",
+    ),
+    "AH00670": _logged(
+        "error",
+        "rewrite rules where links may not be followed",
+        "Apache answers 403 to every request of the folder.",
+        "`Options +SymLinksIfOwnerMatch` in the <Directory> of that folder.",
+        "htaccess-no-links",
+    ),
+    "AH10085": _logged(
+        "error",
+        "mod_md has no certificate yet",
+        "Apache serves one of its own making, which no browser takes.",
+        "Port 80 reachable, MDCertificateAgreement accepted, the name leading here; then a reload.",
+        "md-no-certificate",
+    ),
+    "AH00052": _logged(
+        "error",
+        "a child crashed",
+        "All its sockets were cut (1006).",
+        "Upgrade Apache; where it comes again, take modules of others out.",
+        "apache-unsafe",
+    ),
+    "AH00046": _logged(
+        "note",
+        "children had to be killed at a stop",
+        "Tunnels do not heed a stop, so it takes ten seconds.",
+        "Have the backend close its sockets first.",
+    ),
+    "AH02218": _logged(
+        "note",
+        "stapling for a certificate that has no OCSP",
+        "Most authorities ended OCSP.",
+        "`SSLUseStapling off`",
+    ),
+    "AH10508": _logged(
+        "note",
+        "an encoded question mark refused",
+        "A path with %3F is answered 403 by rewrite rules since 2.4.60.",
+        "Ask without; UnsafeAllow3F would let it through, and more with it.",
+        clients=True,
+    ),
+    "AH00026": _logged(
+        "note",
+        "an encoded slash refused",
+        "A path with %2F is answered 404 (AllowEncodedSlashes Off).",
+        "`AllowEncodedSlashes NoDecode` in the vhost, where the backend needs them.",
+        clients=True,
+    ),
+    "AH01630": _logged(
+        "note",
+        "a client refused by a Require",
+        "Apache answered 403: for sockets, a foreign Origin mostly.",
+        "Nothing, where it was a foreign page; else the Origin that the page has belongs into the Require.",
+        clients=True,
+    ),
+    "AH02032": _logged(
+        "note",
+        "a client that asked for another name than by TLS",
+        "Apache answers 421 since 2.4.64 where SNI and Host differ, or SNI is missing.",
+        "Where it is a load balancer of yours: have it send SNI.",
+        clients=True,
+    ),
+}
+"""AH number -> its meaning."""
+
+ENTRIES.update({f"log-{number.lower()}": logged.entry for number, logged in LOGGED.items()})

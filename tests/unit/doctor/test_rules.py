@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from apache import block
-from doctor.findings import CATALOGUE
+from doctor.findings import files
 from doctor.lint import lint, mended
 
 MODULES = "Listen 80\nLoadModule mpm_event_module x\nLoadModule proxy_module x\nLoadModule rewrite_module x\n"
@@ -280,7 +280,7 @@ def written(folder: Path, name: str, text: str) -> str:
 
 def test_every_entry_has_a_case() -> None:
     """Nothing is in the catalogue that no test has seen, but for what several files together show."""
-    assert set(FOUND) | ACROSS_FILES == set(CATALOGUE)
+    assert set(FOUND) | ACROSS_FILES == set(files.ENTRIES)
 
 
 @pytest.mark.parametrize(
