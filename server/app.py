@@ -1,42 +1,37 @@
-"""The server: what each request gets, how many sockets there are, and how it stops.
+"""The server: how many sockets there are, what serves each, and how it stops.
 
-Knows nothing of what is said on a socket.
+Knows nothing of what is said on a socket, nor of what a request without one gets.
 """
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Literal, cast
 from urllib.parse import parse_qs
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
+from websockets.http11 import Request
 
 from . import cgi, metrics, program, session, tls
 from .bus import Bus
 from .bus.memory import MemoryBus
 from .chat import Hall
-from .client_address import client_of, neighbourhood_of
 from .frames import COMPRESS_SETTINGS
 from .generations import Generations
+from .handshakes import Handshakes
 from .keepalive import Keepalive
 from .listen import BACKLOG, name_of
 from .logs import about
-from .messages import FRAME_MOST, Refusal, checked_room
-from .origins import passes
-from .pages import Page, answer
-from .pages import serve as serve_page
-from .routes import Route, program_route, routes_of
-from .seats import OwnSeats, Seat, Seats
+from .messages import FRAME_MOST, checked_room
+from .pages import Page
+from .routes import Route
+from .seats import OwnSeats, Refused, Seat, Seats
 from .settings import Settings
 from .systemd import Manager
 from .uploads import Uploads
@@ -46,9 +41,6 @@ from .workers.processes import Processes, StartError
 
 log = logging.getLogger("server")
 
-ALLOW = "GET, HEAD"
-RETRY_AFTER = "5"
-SUBPROTOCOL = Subprotocol("wsfront.chat")
 PING_TIMEOUT = 20
 CLOSE_TIMEOUT = 5
 QUEUE_FRAMES = 1
@@ -75,7 +67,6 @@ CONNECTIONS_MOST = metrics.gauge(
 )
 BUS_UP = metrics.gauge("bus_up", "1 where the bus keeps messages, 0 where it is down or refuses.")
 ROOMS = metrics.gauge("rooms", "Rooms with somebody in them.")
-REFUSALS = metrics.counter("refusals", "Upgrades that were refused, by status.", ("status",))
 CLOSES = metrics.counter("closes", "Sockets that have closed, by code; 1006: without a word.", ("code",))
 ABNORMAL = 1006  # no close frame (RFC 6455, section 7.4.1)
 CODES = frozenset({1000, 1001, 1002, 1003, 1005, ABNORMAL, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
@@ -91,18 +82,6 @@ async def _stop_accepting(servers: Sequence[Server]) -> None:
     for server in servers:
         server.close(close_connections=False)
     await _turn(TURNS)
-
-
-def _note_refusal(wire: Wire, status: HTTPStatus) -> None:
-    REFUSALS.labels(status.value).inc()
-    fields = about(wire, event="refused", status=status.value)
-    log.info("%s refused %d from %s", wire.name, status, _whom(wire), extra=fields)
-
-
-def _whom(wire: Wire) -> str:
-    """Name a client for the log, with the id by which the front's log knows the request."""
-    client = wire.client
-    return f"{client.address} as {client.request}" if client.request else client.address
 
 
 async def _turn(times: int) -> None:
@@ -133,12 +112,6 @@ class Backend:
     ) -> None:
         self.settings = settings
         self.certificate = certificate
-        self.pages = pages
-        self.route_of: Callable[[str], Route | None] = (
-            partial(program_route, settings.sockets)
-            if settings.program or settings.handler
-            else routes_of(settings.sockets).get
-        )
         self.bus = _bus(settings, is_alone=seats is None)
         self.hall = Hall(self.bus)
         self.live: set[Wire] = set()
@@ -158,6 +131,9 @@ class Backend:
         self.draining = False
         self.farewell: Callable[[Wire], None] | None = None
         self.empty = asyncio.Event()
+        self.handshakes = Handshakes(
+            settings, pages, session_of=self._session, admit=self._admit, health=self._health
+        )
 
     async def run(
         self,
@@ -257,9 +233,9 @@ class Backend:
                 backlog=max(BACKLOG, self.settings.connections),
                 **(tls.options(self.certificate) if self.certificate and tls.is_meant_for(sock) else {}),
                 create_connection=cast("type[ServerConnection]", partial(Wire, self.live)),
-                process_request=self._process_request,
-                process_response=self._process_response,
-                select_subprotocol=self._select_subprotocol,
+                process_request=self.handshakes.process,
+                process_response=self.handshakes.confirm,
+                select_subprotocol=self.handshakes.select_subprotocol,
                 extensions=[DEFLATE],
                 compression=None,
                 server_header=None,
@@ -272,7 +248,7 @@ class Backend:
             for sock in listening
         ]
         for server in servers:
-            # The library refuses handshakes once it accepts no more; here _process_response decides that.
+            # The library refuses handshakes once it accepts no more; here _admit decides that.
             server.is_serving = lambda: True  # type: ignore[method-assign]
         return servers
 
@@ -342,7 +318,7 @@ class Backend:
         wire.forget_handshake()
         self.keepalive.add(wire)
         started = wire.loop.time()
-        log.info("%s open from %s", wire.name, _whom(wire), extra=about(wire, event="open"))
+        log.info("%s open from %s", wire.name, wire.whom, extra=about(wire, event="open"))
         if self.farewell is not None:
             self.farewell(wire)
         try:
@@ -355,50 +331,6 @@ class Backend:
             seconds = round(wire.loop.time() - started, 1)
             fields = about(wire, event="closed", code=wire.close_code, seconds=seconds)
             log.info("%s closed %s after %.1f s", wire.name, wire.close_code, seconds, extra=fields)
-
-    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer what is no upgrade, or refuse one; None lets the library go on with the handshake."""
-        wire = cast("Wire", connection)
-        headers = request.headers
-        wire.client = client_of(
-            wire.peer,
-            headers.get_all("X-Forwarded-For"),
-            headers.get_all("X-Forwarded-Proto"),
-            headers.get_all("X-Forwarded-Host"),
-            fronts=self.settings.fronts,
-            request=headers.get_all("X-Request-Id"),
-        )
-        tokens = ",".join(headers.get_all("Upgrade")).lower().split(",")
-        path, _, query = request.path.partition("?")
-        if "websocket" not in map(str.strip, tokens):
-            return self._page(request, path)
-        refusal = self._refusal(wire, request, path, query)
-        if refusal is None:
-            return None
-        status, sentence = refusal
-        _note_refusal(wire, status)
-        return answer(request, status, f"{sentence}\n")
-
-    def _refusal(self, wire: Wire, request: Request, path: str, query: str) -> tuple[HTTPStatus, str] | None:
-        """Say why an upgrade is refused; None: it is not, and its session is set."""
-        route = self.route_of(path)
-        if route is None:
-            return HTTPStatus.NOT_FOUND, "No WebSocket here."
-        # A rule in an .htaccess cannot keep the Host header; the name asked for is in X-Forwarded-Host then.
-        hosts = [wire.client.host] if wire.client.host else request.headers.get_all("Host")
-        origins = request.headers.get_all("Origin")
-        if not passes(route.socket.origins, tls=wire.client.tls, hosts=hosts, origins=origins):
-            return HTTPStatus.FORBIDDEN, "This origin may not connect."
-        if wire.has_body:
-            return HTTPStatus.BAD_REQUEST, "A handshake has no body."
-        neighbourhood = neighbourhood_of(wire.client)
-        if route.socket.per_address and neighbourhood:
-            wire.seat = (route.socket, neighbourhood)
-        try:
-            wire.session = self._session(wire, request, route, query)
-        except (Refusal, ValueError) as fault:
-            return HTTPStatus.BAD_REQUEST, str(fault)
-        return None
 
     def _session(
         self, wire: Wire, request: Request, route: Route, query: str
@@ -426,19 +358,8 @@ class Backend:
         handler = settings.handler or (forked.ECHO if route.is_echo else forked.CHAT)
         return partial(forked.serve, wire, self.processes, handler, environment, chat)
 
-    def _page(self, request: Request, path: str) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return answer(request, HTTPStatus.METHOD_NOT_ALLOWED, f"Use {ALLOW}.\n", Allow=ALLOW)
-        if path == "/healthz":
-            return self._health(request)
-        if page := self.pages.get(path):
-            return serve_page(page, request)
-        if self.route_of(path):
-            sentence = "This is a WebSocket: connect with a WebSocket client.\n"
-            return answer(request, HTTPStatus.UPGRADE_REQUIRED, sentence, Upgrade="websocket")
-        return answer(request, HTTPStatus.NOT_FOUND, "Nothing here.\n")
-
-    def _health(self, request: Request) -> Response:
+    def _health(self) -> tuple[bool, dict[str, object]]:
+        """Tell whether new sockets are served, and how it goes."""
         health: dict[str, object] = {
             "status": "draining" if self.draining else "ok",
             "connections": self.seats.taken,
@@ -448,30 +369,14 @@ class Backend:
         }
         if self.generations:
             health |= {"generation": self.generations.seen, "older": self.generations.left()}
-        status = HTTPStatus.SERVICE_UNAVAILABLE if self.draining else HTTPStatus.OK
-        return answer(
-            request, status, json.dumps(health), content_type="application/json", Cache_Control="no-store"
-        )
+        return not self.draining, health
 
-    def _process_response(
-        self, connection: ServerConnection, request: Request, response: Response
-    ) -> Response | None:
-        """Count a handshake that the library has accepted, or refuse it: nothing can come in between."""
-        wire = cast("Wire", connection)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS or wire not in self.live:
-            return None
-        is_closed = self.draining and self.farewell is None
-        refused = "full" if is_closed else self.seats.take(wire.seat)
-        if refused:
-            too_many = refused == "address"
-            status = HTTPStatus.TOO_MANY_REQUESTS if too_many else HTTPStatus.SERVICE_UNAVAILABLE
-            _note_refusal(wire, status)
-            why = (
-                "Your address holds too many sockets already.\n"
-                if too_many
-                else ("The server is stopping.\n" if is_closed else "The server is full.\n")
-            )
-            return answer(request, status, why, Retry_After=RETRY_AFTER)
+    def _admit(self, wire: Wire) -> Refused | Literal["stopping"] | None:
+        """Count a connection in, or say why it may not be: nothing can come in between."""
+        if self.draining and self.farewell is None:
+            return "stopping"
+        if refused := self.seats.take(wire.seat):
+            return refused
         self.open += 1
         CONNECTIONS.inc()
         self.empty.clear()
@@ -486,15 +391,3 @@ class Backend:
         CONNECTIONS.dec()
         if self.draining and not self.open:
             self.empty.set()
-
-    def _select_subprotocol(
-        self, connection: ServerConnection, offered: Sequence[Subprotocol]
-    ) -> Subprotocol | None:
-        """Let the echo speak what is offered first, so that subprotocols can be tried; the chat its own."""
-        assert connection.request is not None  # noqa: S101  # the library calls this with a request in hand
-        route = self.route_of(connection.request.path.partition("?")[0])
-        if route is None or self.settings.program or self.settings.handler:
-            return None
-        if route.is_echo:
-            return offered[0] if offered else None
-        return SUBPROTOCOL if SUBPROTOCOL in offered else None

@@ -24,7 +24,7 @@ def set_up(level: str, form: Form) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Json() if form == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    # What the library tells at INFO, the lines of app.py tell better; at DEBUG it tells what people write.
+    # What the library tells at INFO, our own lines tell better; at DEBUG it tells what people write.
     logging.getLogger("server.websockets").setLevel(logging.WARNING)
 
 

@@ -84,6 +84,12 @@ class Wire(ServerConnection):
             self.request.headers.clear()
 
     @property
+    def whom(self) -> str:
+        """Name the client for the log, with the id by which the front's log knows the request."""
+        client = self.client
+        return f"{client.address} as {client.request}" if client.request else client.address
+
+    @property
     def kind(self) -> int:
         """Tell which frames it can be sent, as in frames.py."""
         return kind_of(self.protocol)
