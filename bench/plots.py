@@ -53,7 +53,7 @@ def _draw(results: Results, scenario: Scenario, directory: Path) -> Path | None:
 def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, lines: list[Line]) -> None:
     medians = [line.median(metric.key) for line in lines]
     figures = [
-        value for line in lines for value in (*line.values(metric.key), _goal(metric, line, lines) or 0)
+        value for line in lines for value in (*line.values(metric.key), *_goals(metric, line, lines).values())
     ]
     most = max(figures, default=0) or 1
     for row, (line, median) in enumerate(zip(lines, medians, strict=True)):
@@ -76,11 +76,15 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
         axes.plot(values, [row] * len(values), ".", color=_DOT, markersize=4)
         text = f"{number(median)} {metric.unit}".rstrip()
         reach = max(values)
-        if metric.goal and (goal := _goal(metric, line, lines)):
-            ratio = results.ratio(scenario, line, metric.key, metric.goal)
-            text += f" = {ratio:.2f} of {_rival(metric.goal)}"
-            _mark(axes, row, metric, goal)
-            reach = max(reach, goal)
+        if goals := _goals(metric, line, lines):
+            ratios = [
+                f"{results.ratio(scenario, line, metric.key, goal):.2g} of {_rival(goal)}" for goal in goals
+            ]
+            text += f" = {', '.join(ratios)}"
+            # One line says where all are reached: the goal that is hardest.
+            hardest = (max if metric.better == "more" else min)(goals, key=lambda goal: goals[goal])
+            _mark(axes, row, metric, hardest, goals[hardest])
+            reach = max(reach, *goals.values())
         axes.text(reach + most * 0.012, row, text, va="center", fontsize=9.5)
     if metric.parts:
         handles = [axes.barh(0, 0, color=color) for color in _PARTS]
@@ -106,24 +110,26 @@ def _parts(axes: "Axes", row: int, metric: Metric, line: Line) -> None:
         left += value
 
 
-def _goal(metric: Metric, line: Line, lines: list[Line]) -> float | None:
-    """Return what our figure shall reach, or stay below."""
-    other = rival(metric.goal, line, lines) if metric.goal else None
-    theirs = other.median(metric.key) if other else None
-    return None if theirs is None or metric.goal is None else theirs * metric.goal.factor
+def _goals(metric: Metric, line: Line, lines: list[Line]) -> dict[Goal, float]:
+    """Return what our figure shall reach, or stay below: for each goal whose other side has a figure."""
+    found = {}
+    for goal in metric.goals:
+        other = rival(goal, line, lines)
+        if other and (theirs := other.median(metric.key)):
+            found[goal] = theirs * goal.factor
+    return found
 
 
 def _rival(goal: Goal) -> str:
     return f"{goal.against}'s with {goal.backend}" if goal.backend else f"{goal.against}'s"
 
 
-def _mark(axes: "Axes", row: int, metric: Metric, goal: float) -> None:
+def _mark(axes: "Axes", row: int, metric: Metric, goal: Goal, at: float) -> None:
     """Draw a goal as a line across our own row."""
-    assert metric.goal  # noqa: S101 (there is a figure for it)
-    axes.plot([goal, goal], [row - 0.45, row + 0.45], color=_GOAL, linewidth=2.5)
+    axes.plot([at, at], [row - 0.45, row + 0.45], color=_GOAL, linewidth=2.5)
     word = "at least" if metric.better == "more" else "at most"
-    text = f"goal: {word} {metric.goal.factor} of {_rival(metric.goal)}"
-    axes.text(goal, row - 0.48, text, fontsize=7.5, color=_GOAL, ha="center")
+    text = f"goal: {word} {goal.factor} of {_rival(goal)}"
+    axes.text(at, row - 0.48, text, fontsize=7.5, color=_GOAL, ha="center")
 
 
 def _footer(results: Results, scenario: Scenario) -> str:

@@ -3,6 +3,7 @@
 Knows nothing of how it is taken or shown.
 """
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -154,23 +155,18 @@ class Results:
         found = []
         ours = [line for line in self.lines(scenario) if line.stack == "wsfront"]
         for metric in scenario.metrics:
-            for line in ours if metric.goal else []:
-                assert metric.goal  # noqa: S101 (asked for just above)
-                ratio = self.ratio(scenario, line, metric.key, metric.goal)
+            for goal, line in itertools.product(metric.goals, ours):
+                ratio = self.ratio(scenario, line, metric.key, goal)
                 if ratio is not None:
-                    met = (
-                        ratio >= metric.goal.factor
-                        if metric.better == "more"
-                        else ratio <= metric.goal.factor
-                    )
+                    met = ratio >= goal.factor if metric.better == "more" else ratio <= goal.factor
                     found.append(
                         {
                             "metric": metric.title,
                             "stack": line.title,
-                            "against": metric.goal.against,
-                            "with": f" + {metric.goal.backend}" if metric.goal.backend else "",
+                            "against": goal.against,
+                            "with": f" + {goal.backend}" if goal.backend else "",
                             "ratio": ratio,
-                            "goal": metric.goal.factor,
+                            "goal": goal.factor,
                             "better": metric.better,
                             "met": met,
                         }

@@ -12,7 +12,9 @@ from . import metrics
 from .frames import frame_of
 from .wire import PENDING_MOST, Wire
 
-WINDOW_MOST = 0.05  # seconds over which a round goes at the most
+# Seconds over which a round goes at the most. With 1,000 sockets a round costs Apache 40 ms of a core, whatever it carries: from 20
+# messages a second on, two cores were 75 % busy at 0.05 and 53 % at 0.07; and 99 % shall be there within 0.1.
+WINDOW_MOST = 0.06
 REST = 4  # times as long as writing to all took, none is written to: a fifth of our time at most goes into it
 ENOUGH = 32  # messages to be joined for a socket: to wait for more of them saves little
 SLICE = 100  # sockets that are written to in one turn of the loop: about a millisecond

@@ -52,7 +52,7 @@ class Metric:
         title: its name for people.
         unit: as printed behind it.
         better: which way is better.
-        goal: what ours shall reach.
+        goals: what ours shall reach.
         plot: whether it is drawn.
         parts: of a sum, the keys of its parts and their names: drawn one behind the other.
     """
@@ -61,7 +61,7 @@ class Metric:
     title: str
     unit: str
     better: Literal["more", "less"]
-    goal: Goal | None = None
+    goals: tuple[Goal, ...] = ()
     plot: bool = True
     parts: tuple[tuple[str, str], ...] = ()
 

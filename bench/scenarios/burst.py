@@ -79,7 +79,17 @@ SCENARIO = Scenario(
     summary=f"{_MESSAGES} messages of 100 bytes said at once, each by another socket; all sockets hear all of them. "
     f"{_BURSTS} bursts a round, their median.",
     metrics=(
-        Metric("rate", "deliveries", "/s", "more", goal=Goal("nginx", 6, backend="stock")),
+        Metric(
+            "rate",
+            "deliveries",
+            "/s",
+            "more",
+            goals=(
+                Goal("nginx", 6, backend="stock"),
+                Goal("caddy", 10, backend="stock"),
+                Goal("direct", 1, backend="stock"),
+            ),
+        ),
         Metric("seconds", "until all had heard all", "ms", "less", plot=False),
         Metric("proxy_cpu", "proxy CPU per delivery", "µs", "less", plot=False),
         Metric("backend_cpu", "backend CPU per delivery", "µs", "less", plot=False),

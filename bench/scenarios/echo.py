@@ -85,7 +85,7 @@ SCENARIO = Scenario(
     title="Echo",
     summary=f"One socket sends {_SIZE} bytes, waits for them, sends the next; then {_SOCKETS} sockets do so at once, fewer where told.",
     metrics=(
-        Metric("median", "round trip, median", "µs", "less", goal=Goal("nginx", 1.2)),
+        Metric("median", "round trip, median", "µs", "less", goals=(Goal("nginx", 1.2),)),
         Metric("p99", "round trip, p99", "µs", "less", plot=False),
         Metric("proxy_cpu", "proxy CPU per round trip", "µs", "less", plot=False),
         Metric("rate", "round trips per second, many sockets", "/s", "more"),

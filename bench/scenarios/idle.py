@@ -93,7 +93,7 @@ SCENARIO = Scenario(
     metrics=(
         Metric("open", "sockets open", "", "more"),
         Metric("answered", "answered at the end", "", "more", plot=False),
-        Metric("proxy_memory", "proxy memory per socket", "KiB", "less", goal=Goal("nginx", 2.5)),
+        Metric("proxy_memory", "proxy memory per socket", "KiB", "less", goals=(Goal("nginx", 2.5),)),
         Metric("backend_memory", "backend memory per socket", "KiB", "less", plot=False),
         Metric("kernel_memory", "kernel memory per socket, estimated", "KiB", "less", plot=False),
         Metric(

@@ -49,8 +49,7 @@ def work(client: Client, *, rate: float, seconds: float, speaks: bool) -> dict[s
         if (now := time.monotonic()) >= due:
             speakers[said % len(speakers)].send(line(due))
             said += 1
-        else:
-            client.turn(due - now)
+        client.turn(max(0.0, due - now))  # who only speaks, and reads nothing, is thrown out
     wanted = count * len(client.open)
     end = began + seconds + _LATE_SECONDS
     while ears.heard < wanted and ears.late <= hopeless and time.monotonic() < end:
@@ -59,27 +58,30 @@ def work(client: Client, *, rate: float, seconds: float, speaks: bool) -> dict[s
 
 
 def measure(trial: Trial) -> dict[str, float]:
-    """Double the rate until it is too much, and look in between."""
+    """Double the rate until it is too much, twice in a row, and look in between."""
     load = trial.load
     opened = load.call(work_open, [{"count": share} for share in load.shares(trial.options.connections)])
     count = sum(each["open"] for each in opened)
     if count < trial.options.connections:
         trial.notes.append(f"{count} of {trial.options.connections} opened: {reasons(opened)}")
     most = _EACH_RATE * opened[0]["open"]
-    values: dict[str, float] = {"rate": 0.0, "deliveries": 0.0}
-    good, bad, rate, looks = 0.0, 0.0, _FIRST_RATE, 0
-    while looks <= _BISECTIONS and rate <= most:
-        found = _at(trial, rate)
-        if found:
-            good = rate
-            values = {"rate": rate, "deliveries": rate * count, **found}
-        else:
-            bad = rate
-        looks += bool(bad)
-        rate = math.sqrt(max(good, 1.0) * bad) if bad else 2 * rate
+    found: dict[float, dict[str, float]] = {}
+    rate = _FIRST_RATE
+    # A machine's disturbance is no limit: two rates that are too much, one after the other, are.
+    while rate <= most and not (len(found) > 1 and not any(map(found.get, sorted(found)[-2:]))):
+        found[rate] = _at(trial, rate)
+        rate *= 2
+    good = max((each for each, figures in found.items() if figures), default=0.0)
+    bad = min((each for each in found if each > good), default=0.0)
     if not bad:
         trial.notes.append(f"the sockets may say no more than {most:g} messages a second")
-    return values
+    for _ in range(_BISECTIONS if bad else 0):
+        rate = math.sqrt(max(good, 1.0) * bad)
+        found[rate] = _at(trial, rate)
+        good, bad = (rate, bad) if found[rate] else (good, rate)
+    if not good:
+        return {"rate": 0.0, "deliveries": 0.0}
+    return {"rate": good, "deliveries": good * count, **found[good]}
 
 
 def _at(trial: Trial, rate: float) -> dict[str, float]:
@@ -119,7 +121,7 @@ SCENARIO = Scenario(
     title="Fan-out at a steady pace",
     summary="The highest rate of messages of 100 bytes, each to all sockets, at which 99 % of the deliveries take 100 ms at the most.",
     metrics=(
-        Metric("rate", "messages", "/s", "more", goal=Goal("nginx", 2, backend="stock")),
+        Metric("rate", "messages", "/s", "more", goals=(Goal("nginx", 2, backend="stock"),)),
         Metric("deliveries", "deliveries at that rate", "/s", "more", plot=False),
         Metric("median", "median at that rate", "ms", "less", plot=False),
         Metric("p99", "99th percentile at that rate", "ms", "less", plot=False),
