@@ -10,8 +10,9 @@ from typing import TypeVar
 from . import resources
 from .errors import TargetError
 from .hop import back_end, listens
+from .parts import Bus, Redis
 from .quoting import join, literal
-from .site import Bus, Redis, Site, Workers
+from .site import Site, Workers
 from .status import status_address
 from .target import Target
 from .values import Address

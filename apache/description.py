@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import DescriptionError
-from .site import Acme, Bus, Files, Hop, Model, Pages, Redis, Site, Tls, WebSocket
+from .parts import Acme, Bus, Files, Hop, Model, Pages, Redis, Tls, WebSocket
+from .site import Site
 
 SIZE_LIMIT = 1 << 20  # bytes; a description is a page of text
 

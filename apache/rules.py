@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from . import origins
 from .errors import TargetError
 from .hop import is_secured
+from .parts import WebSocket
 from .quoting import Quoted, argument, comment, pattern
-from .site import Site, WebSocket
+from .site import Site
 from .views import worker_url
 
 

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from . import origins, tls
 from .capacity import Plan
 from .hop import is_secured
+from .parts import WebSocket
 from .quoting import Quoted, argument, comment, join, literal, pattern
-from .site import Site, WebSocket
+from .site import Site
 from .target import Target
 from .values import Address, port_suffix
 from .versions import MD_CA_FILE_IN_DOMAIN, at_least

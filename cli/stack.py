@@ -17,8 +17,9 @@ from typing import Self
 
 from apache import httpd
 from apache.hop import back_end, is_by_tls, listens
+from apache.parts import WebSocket
 from apache.render import render
-from apache.site import Site, WebSocket
+from apache.site import Site
 from apache.target import Target
 from apache.values import Address
 from certs.check import faults

@@ -15,7 +15,8 @@ from tests.hosts.machines import Machine
 from tests.hosts.plays import Ansible, Recap
 
 NAME = "chat.test"
-DESCRIPTION = f"server_name: {NAME}\nwebsockets: [{{path: /ws/, connections: 500}}]\n"
+METRICS = "127.0.0.1:9888"
+DESCRIPTION = f"server_name: {NAME}\nmetrics: {METRICS}\nwebsockets: [{{path: /ws/, connections: 500}}]\n"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """From a bare Debian to a chat over wss, by one command: what its users see, and what a second run does."""
 
 import json
+import socket
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from apache.limits import MALLOC
 from tests import needs
 from tests.browser.conftest import ARGUMENTS, PATIENCE
-from tests.hosts.servers import NAME, Installed, Server
+from tests.hosts.servers import METRICS, NAME, Installed, Server
 from tests.waiting import SECOND
 
 
@@ -52,6 +53,15 @@ def test_apache_runs_with_its_allocator_set(shared: Server) -> None:
     environment = shared.machine.run("cat", f"/proc/{shared.main_process('apache2')}/environ")
     # glibc before 2.39 ends each tunable by a NUL where /proc shows it; what children inherit is a copy of its own.
     assert f"GLIBC_TUNABLES={MALLOC}\0" in environment.replace("\0glibc.malloc", ":glibc.malloc")
+
+
+def test_metrics_are_told_on_the_machine_alone(shared: Server) -> None:
+    """A Prometheus on the machine finds the metrics where the description says, out of the service's sandbox; nobody else does."""
+    ask = f"from urllib.request import urlopen; print(urlopen('http://{METRICS}/metrics').read().decode())"
+    assert "wsfront_connections_most 500.0" in shared.machine.run("python3", "-c", ask)
+    port = int(METRICS.rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((shared.machine.ipv4, port), 5)
 
 
 def test_certificate_is_the_authoritys(shared: Server) -> None:

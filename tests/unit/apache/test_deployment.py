@@ -5,7 +5,8 @@ import json
 import pytest
 
 from apache.deployment import deployment
-from apache.site import Hop, Site
+from apache.parts import Hop
+from apache.site import Site
 from apache.target import Target
 
 FORWARDED = Target(public_https_port=8443, public_http_port=8080)
