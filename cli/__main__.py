@@ -18,6 +18,7 @@ VERBS = (
     "certs",
     "bundle",
     "htaccess",
+    "doctor",
     "lint",
     "schema",
     "bench",

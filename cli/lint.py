@@ -6,22 +6,19 @@ Does not know what is wrong with what (`doctor/` does); it prints, and changes f
 import argparse
 import json
 import os
-import shutil
 import sys
-import textwrap
 from pathlib import Path
 
 from doctor.configuration import UnreadableError
-from doctor.findings import CATALOGUE, SEVERITIES, Edit, Finding
+from doctor.findings import CATALOGUE, Edit, Finding
 from doctor.lint import Report, diff, lint, mended
 
 from .errors import UsageFault
 from .replacing import replace
+from .showing import counted, is_coloured, painted, printable, wrapped
 
 SUMMARY = "find what is wrong in configuration files and .htaccess files, without running anything"
 _DEFAULTS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
-_COLOURS = {"error": "31", "warning": "33", "note": "36", "-": "31", "+": "32"}
-_WIDTH = 80
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +107,7 @@ def _as_json(report: Report, fixed: list[str]) -> dict[str, object]:
 
 def _print(report: Report, *, is_rest: bool) -> None:
     """Print findings for people; a change that mends several of them is shown once, behind the last."""
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    coloured = is_coloured()
     last = {finding.edit: number for number, finding in enumerate(report.findings) if finding.edit}
     for number, finding in enumerate(report.findings):
         _print_finding(finding, coloured=coloured)
@@ -118,14 +115,10 @@ def _print(report: Report, *, is_rest: bool) -> None:
             _print_diff(finding.edit, report, coloured=coloured)
         print()
     for sentence in report.not_checked:
-        print(_wrapped(f"not checked: {sentence}", ""))
-    counts = [
-        f"{count} {severity}{'s' if count > 1 else ''}"
-        for severity in SEVERITIES
-        if (count := sum(finding.entry.severity == severity for finding in report.findings))
-    ]
+        print(wrapped(f"not checked: {sentence}", ""))
+    counts = counted(finding.entry.severity for finding in report.findings)
     safe = sum(bool(finding.edit and finding.edit.is_safe) for finding in report.findings)
-    words = ", ".join(counts) + (" left" if is_rest else "") if counts else "nothing found"
+    words = counts + (" left" if is_rest else "") if counts else "nothing found"
     print(f"{words} in {_counted(len(report.contents))}" + (f"; --fix mends {safe} of them" if safe else ""))
 
 
@@ -135,14 +128,14 @@ def _counted(files: int) -> str:
 
 def _print_finding(finding: Finding, *, coloured: bool) -> None:
     entry = CATALOGUE[finding.id]
-    severity = _painted(entry.severity, entry.severity) if coloured else entry.severity
-    print(f"{_printable(finding.file)}:{finding.line}: {severity}: {finding.id}")
+    severity = painted(entry.severity, entry.severity, coloured=coloured)
+    print(f"{printable(finding.file)}:{finding.line}: {severity}: {finding.id}")
     if finding.seen:
         print(f"    | {finding.seen}")
-    print(_wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
-    print(_wrapped(f"Instead: {entry.remedy}"))
+    print(wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
+    print(wrapped(f"Instead: {entry.remedy}"))
     if finding.left:
-        print(_wrapped(f"Left to you: {finding.left}."))
+        print(wrapped(f"Left to you: {finding.left}."))
 
 
 def _print_diff(edit: Edit, report: Report, *, coloured: bool) -> None:
@@ -151,29 +144,8 @@ def _print_diff(edit: Edit, report: Report, *, coloured: bool) -> None:
     )
     print(f"    {told}")
     if edit.note:
-        print(_wrapped(f"({edit.note}.)"))
+        print(wrapped(f"({edit.note}.)"))
     print()
     for line in diff(edit, report.contents[edit.file]).splitlines():
-        text = _printable(line)
-        print(_painted(line[0], text) if coloured and line[:1] in {"-", "+"} else text)
-
-
-def _wrapped(text: str, indent: str = "    ") -> str:
-    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
-    return textwrap.fill(
-        _printable(text),
-        max(width, 40),
-        initial_indent=indent,
-        subsequent_indent=indent or "  ",
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
-
-
-def _painted(kind: str, text: str) -> str:
-    return f"\033[{_COLOURS[kind]}m{text}\033[0m"
-
-
-def _printable(text: str) -> str:
-    """Return text that tells a terminal nothing."""
-    return "".join(character if character.isprintable() or character == "\t" else "?" for character in text)
+        text = printable(line)
+        print(painted(line[:1], text, coloured=coloured))

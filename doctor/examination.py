@@ -38,3 +38,36 @@ class Examination:
     checks: list[Check] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
+
+
+def as_json(examination: Examination, seconds: float) -> dict[str, object]:
+    """Return an examination as `doctor/examination.schema.json` has it.
+
+    Args:
+        examination: what was asked and found.
+        seconds: how long it took.
+    """
+    return {
+        "subject": examination.subject,
+        "seconds": round(seconds, 3),
+        "checks": [
+            {"name": check.name, "outcome": check.outcome, "seen": check.seen} for check in examination.checks
+        ],
+        "findings": [
+            {
+                "id": finding.id,
+                "severity": finding.entry.severity,
+                "file": finding.file,
+                "line": finding.line,
+                "seen": finding.seen,
+                "title": finding.entry.title,
+                "cause": finding.entry.cause,
+                "remedy": finding.entry.remedy,
+                "instead": finding.instead or None,
+                "left": finding.left or None,
+                "symptoms": list(finding.symptoms),
+            }
+            for finding in examination.findings
+        ],
+        "not_checked": examination.not_checked,
+    }

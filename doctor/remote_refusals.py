@@ -34,7 +34,7 @@ _STATUSES = {
     426: "upgrade-not-forwarded",
     429: "too-many-requests",
     502: "backend-bad-answer",
-    504: "backend-silent",
+    504: "backend-timeout",
 }
 _EDGE = range(
     520, 531
@@ -130,7 +130,7 @@ def _error(_: Observations, answer: Answer) -> str:
 
 
 def _unavailable(_: Observations, answer: Answer) -> str:
-    return "backend-down" if answer.is_apache_page else "backend-full"
+    return "backend-unreachable" if answer.is_apache_page else "backend-full"
 
 
 def _other(_: Observations, answer: Answer) -> str:
@@ -151,14 +151,16 @@ def _said(answer: Answer) -> str:
 
 
 def _symptoms(seen: Observations, answer: Answer) -> tuple[str, ...]:
-    """Return what else this explains: the same answer to other questions."""
+    """Return what else this explains: the same refusal to other questions."""
+    if 200 <= answer.status < 300:  # noqa: PLR2004 (as above)
+        return ()
     others = {
-        "as Firefox sends it": seen.shakes["firefox"].answer,
+        "Firefox's handshake": seen.shakes["firefox"].answer,
         "the plain GET of the path": seen.plain,
         "the page at /": seen.page,
     }
     return tuple(
-        f"{name}: {words_of(other)}"
+        f"{name}: {other.status or words_of(other)}"
         for name, other in others.items()
         if other and other is not answer and (other.failure, other.status) == (answer.failure, answer.status)
     )

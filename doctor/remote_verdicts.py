@@ -151,7 +151,7 @@ def _certificate(
 ) -> list[Finding | None]:
     names = ", ".join(certificate.names[:4]) or "no name"
     if _FALLBACK in certificate.issuer:
-        return [book.finding("certificate-fallback", f"by {certificate.issuer}")]
+        return [book.finding("md-no-certificate", f"by {certificate.issuer}")]
     found: list[Finding | None] = []
     life = certificate.end - certificate.begin
     if seen.now > certificate.end:
@@ -161,9 +161,7 @@ def _certificate(
             book.finding("certificate-not-yet", f"valid from {certificate.begin:%Y-%m-%d %H:%M} UTC")
         )
     elif certificate.end - seen.now < min(_SOON, life / _SOON_PART):
-        found.append(
-            book.finding("certificate-expires-soon", f"valid until {certificate.end:%Y-%m-%d %H:%M} UTC")
-        )
+        found.append(book.finding("certificate-soon", f"valid until {certificate.end:%Y-%m-%d %H:%M} UTC"))
     if not certificate.is_for(seen.asked.host):
         found.append(book.finding("certificate-other-name", f"for {names}; asked for {seen.asked.host}"))
     if tls.verify_code and tls.verify_code not in _DATES:

@@ -59,23 +59,11 @@ ENTRIES: dict[str, Entry] = {
         "Compare the sockets open with MaxRequestWorkers; `./wsfront plan --connections N` sizes the server. A plain "
         "service: ask for ws://.",
     ),
-    "certificate-expired": Entry(
-        "error",
-        "a certificate whose time is over",
-        "Browsers refuse the connection; a page may be clicked through, a socket never asks.",
-        "Renew it and reload Apache, which reads certificates at its start only; then see why renewal or reload did not happen.",
-    ),
     "certificate-not-yet": Entry(
         "error",
         "a certificate whose time has not begun",
         "Browsers refuse the connection. Mostly a clock is wrong, the server's when it was issued or this machine's now.",
         "`timedatectl` on both machines; then issue it again.",
-    ),
-    "certificate-expires-soon": Entry(
-        "warning",
-        "a certificate that should have been renewed by now",
-        "What renews it has missed its time, or Apache was not reloaded since and still serves the old one.",
-        "`certbot renew --dry-run`, or MDomain's state in `md-status`; a reload of Apache takes up what is there.",
     ),
     "certificate-other-name": Entry(
         "error",
@@ -84,13 +72,6 @@ ENTRIES: dict[str, Entry] = {
         "ServerAlias of one with TLS.",
         "`ServerName` or `ServerAlias` with this name in the vhost of the port, and a certificate that holds it: "
         "`apache2ctl -S` shows who answers.",
-    ),
-    "certificate-fallback": Entry(
-        "error",
-        "mod_md has no certificate yet",
-        "The vhost serves mod_md's stand-in and answers 503 (AH10085): ACME has not succeeded, or Apache was not reloaded "
-        "since.",
-        "See Apache's log for lines of md, and `md-status`; port 80 must be reachable from outside; then reload Apache once.",
     ),
     "certificate-chain-incomplete": Entry(
         "error",
@@ -274,10 +255,10 @@ ENTRIES: dict[str, Entry] = {
         "Shake hands with the backend itself; a backend by TLS needs `wss://` or `https://` in the target and "
         "`SSLProxyEngine on`.",
     ),
-    "backend-down": Entry(
+    "backend-unreachable": Entry(
         "error",
-        "503: nobody listens at the backend",
-        "Apache cannot connect to it (AH00957, AH01114): it is not running, at another address (localhost may be ::1), or "
+        "503: Apache cannot reach the backend",
+        "It cannot connect (AH00957, AH01114): it is not running, at another address (localhost may be ::1), or "
         "SELinux forbids it. After that Apache refuses for a while (`retry=60`).",
         "`systemctl status` of the backend, `ss -ltnp` for its port; on Red Hat `setsebool -P httpd_can_network_connect "
         "1`. `retry=0` at ProxyPass ends the waiting.",
@@ -288,7 +269,7 @@ ENTRIES: dict[str, Entry] = {
         "Whoever is behind Apache, or before it, says that it is full or being restarted.",
         "See its log and its limits; ask again in a moment.",
     ),
-    "backend-silent": Entry(
+    "backend-timeout": Entry(
         "error",
         "504: the backend takes connections and does not answer",
         "Apache waited for it in vain: it is stuck, or speaks another protocol at that port.",
