@@ -175,7 +175,7 @@ def _trial(plan: Plan, options: Options, directory: Path, issued: Issued, proces
         authority = str(issued.ca) if stack.tls else None
         path = plan.backend.room if plan.scenario.in_room else plan.backend.echo
         with Load(processes, port=stack.port, path=path, authority=authority) as load:
-            trial = Trial(stack, backend.process.pid, load, options)
+            trial = Trial(stack, backend, load, options)
             values = plan.scenario.measure(trial)
     except (BenchFault, ApacheError) as error:
         fault = str(error)

@@ -24,6 +24,7 @@ class Backend:
         echo: the path at which it sends back what it gets.
         room: the path at which all hear what one says.
         environment: returns more variables for a port and a number of connections.
+        keeps: its room keeps what is said: who comes back gets the rest, and who speaks an answer (server/PROTOCOL.md).
     """
 
     name: str
@@ -33,17 +34,34 @@ class Backend:
     echo: str
     room: str
     environment: Callable[[int, int], Mapping[str, str]] = field(default=lambda _port, _connections: {})
+    keeps: bool = False
 
 
 class Running:
     """Keep one backend running."""
 
     def __init__(self, backend: Backend, directory: Path, port: int, connections: int) -> None:
-        log = directory / "backend.log"
+        self.backend = backend
+        self._directory = directory
+        self._port = port
+        self._connections = connections
+        self._start()
+
+    def restart(self) -> None:
+        """Stop it as an administrator does, and start it anew on the same port."""
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        """Stop it."""
+        end_group(self.process)
+
+    def _start(self) -> None:
+        log = self._directory / "backend.log"
         with log.open("ab") as output, httpd.stop_signals_held():
             self.process = subprocess.Popen(
-                backend.command(port),
-                cwd=directory,
+                self.backend.command(self._port),
+                cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -52,16 +70,12 @@ class Running:
                     **os.environ,
                     "PYTHONPATH": str(_ROOT),
                     "PYTHONSAFEPATH": "1",
-                    **backend.environment(port, connections),
+                    **self.backend.environment(self._port, self._connections),
                 },
                 preexec_fn=httpd.die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
             )
         try:
-            wait_until_it_listens(self.process, port, f"the backend {backend.name}", log)
+            wait_until_it_listens(self.process, self._port, f"the backend {self.backend.name}", log)
         except BaseException:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """Stop it."""
-        end_group(self.process)

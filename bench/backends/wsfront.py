@@ -17,5 +17,9 @@ BACKEND = Backend(
     ],
     echo="/ws/echo",
     room="/ws/chat",
-    environment=lambda _port, connections: {"WSFRONT_CONNECTIONS": str(connections + _SPARE)},
+    environment=lambda _port, connections: {
+        "WSFRONT_CONNECTIONS": str(connections + _SPARE),
+        "WSFRONT_HISTORY_FILE": "history",
+    },
+    keeps=True,
 )

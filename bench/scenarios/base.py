@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench import proc
+from bench.backends.base import Running
 from bench.load.processes import Load
 from bench.stacks.base import Stack
 
@@ -89,7 +90,7 @@ class Trial:
 
     Attributes:
         stack: the stack, started.
-        backend: the backend's session.
+        running: the backend, started.
         load: the load generator, connected to nobody yet.
         options: what the run was told.
         cpu: what was watched.
@@ -97,11 +98,16 @@ class Trial:
     """
 
     stack: Stack
-    backend: int
+    running: Running
     load: Load
     options: Options
     cpu: Cpu = field(default_factory=Cpu)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def backend(self) -> int:
+        """Return the backend's session."""
+        return self.running.process.pid
 
     @property
     def proxies(self) -> list[int]:

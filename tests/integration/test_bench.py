@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -99,6 +100,19 @@ def test_room_is_heard(scenario: str) -> None:
         assert not row.fault, row
         assert not [note for note in row.notes if "heard" in note or "opened" in note], row
         assert scenario == "paced" or row.values["rate"] > 100, row
+
+
+def test_restart_of_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart with people talking: every socket hears again, and with ours all that was said, once."""
+    monkeypatch.setattr("bench.scenarios.restart._RESTARTS", 1)
+    scenario = replace(all_scenarios()["restart"], backends=("wsfront", "stock"))
+    results = run([scenario], [all_stacks()["direct"]], SMALL, rounds=1, say=lambda _line: None)
+    ours, stock = results.rows
+    assert (ours.fault, ours.notes, ours.values["lost"], ours.values["again"]) == ("", (), 0, 0)
+    assert (stock.fault, stock.notes) == ("", ())
+    assert 0 < stock.values["lost"] < 50
+    for row in results.rows:
+        assert 100 < row.values["median"] <= row.values["p99"] < 9000
 
 
 def test_lost_sockets_are_counted() -> None:
