@@ -3,16 +3,28 @@
 Observes first (the `server_*.py` beside it), then judges (`server_verdicts.py`). Writes nothing and reloads nothing.
 """
 
+import concurrent.futures
+import datetime as dt
 import os
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from .configuration import Configuration, UnreadableError, read
 from .examination import Examination
 from .lint import lint
+from .proxying import has_tunnels
 from .reading import shown
-from .server_apache import Apache, ServerError, dump, find, main_file
-from .server_paths import answering, hops
-from .server_seen import Seen
+from .server_answers import Answer, asked
+from .server_apache import Apache, Dump, ServerError, dump, find, main_file
+from .server_backend import Reached, reached
+from .server_certificates import certificates
+from .server_log import Log, read_logs
+from .server_machine import connections, local_ports, processes
+from .server_paths import Hop, answering, hops
+from .server_seen import Seen, sizes
+from .server_system import system
 from .server_verdicts import judged
 
 __all__ = ["ServerError", "examine"]
@@ -38,8 +50,7 @@ def examine(
     Raises:
         ServerError: there is no Apache on this machine, or it does not answer.
     """
-    asked = find(apache, config)
-    return judged(_seen(asked, path, htaccess))
+    return judged(_seen(find(apache, config), path, htaccess))
 
 
 def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
@@ -74,16 +85,55 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
         )
         for vhost, line in (answering(configuration, path) if path else [])
     ]
+    read_in = [configuration, *(read(file) for file in files)]
+    running = processes(apache.main) if apache.main is not None else None
+    user = running.user if running and running.user is not None else told.user
+    ways = hops(read_in, path)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        backends = pool.submit(reached, ways, user)
+        answer = pool.submit(asked, configuration) if running else None
+        found, unasked = backends.result()
+        own = answer.result() if answer else Answer()
+    now = dt.datetime.now(dt.UTC)
+    log, unread = read_logs(
+        _logs(configuration, told), started=running.started if running else 0.0, now=now.timestamp()
+    )
+    certified, denied = certificates(configuration, told.root)
     return Seen(
         apache,
         told,
         main,
         linted=tuple(report.findings),
+        sizes=sizes(configuration, told.modules),
         path=path or "",
         answering=tuple(answers),
-        hops=tuple(hops([configuration, *(read(file) for file in files)], path)),
-        not_seen=(*not_seen, *report.not_checked),
+        has_tunnels=any(map(has_tunnels, read_in)),
+        has_way=bool(ways),
+        reached=tuple(found),
+        processes=running,
+        connections=_open(found, hops(read_in, None), user) if running else {},
+        ports=local_ports(),
+        answer=own,
+        log=log if running else Log(),
+        certificates=tuple(certified),
+        system=system(),
+        now=now,
+        not_seen=(*not_seen, *report.not_checked, *unasked, *unread, *denied),
     )
+
+
+def _open(found: Sequence[Reached], ways: Sequence[Hop], user: int | None) -> dict[str, int]:
+    """Return how many connections to each backend are open, by its address."""
+    counts = connections(user, [way.socket for way in ways if way.socket]) if user is not None else Counter()
+    places = {where for each in found for where, _ in each.addresses} | {way.address for way in ways}
+    return {where: counts[where] for where in sorted(places) if counts[where]}
+
+
+def _logs(configuration: Configuration, told: Dump) -> list[str]:
+    """Return the error logs that are files, the server's own first."""
+    names = [told.log, *(each.word(0) for each in configuration.named("errorlog"))]
+    names = [name if name.startswith("/") else f"{told.root}/{name}" for name in names if name]
+    return [name for name in names if not re.search(r"/(?:syslog|[|])", name) and name != "/dev/null"]
 
 
 def _htaccess_files(configuration: Configuration) -> list[str]:

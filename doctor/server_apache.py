@@ -228,7 +228,7 @@ def _program(main: int | None) -> Path | None:
     if main is None:
         return None
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{main}/exe").readlink()
+        return Path(str(Path(f"/proc/{main}/exe").readlink()).removesuffix(" (deleted)"))
     with contextlib.suppress(OSError):
         named = Path(Path(f"/proc/{main}/cmdline").read_text().partition("\0")[0])
         return named if named.is_absolute() else None

@@ -30,10 +30,12 @@ class Hop:
         host: the backend's name or address; empty for a unix socket.
         port: its port.
         socket: the path of its unix socket.
-        is_tls: whether Apache is to speak TLS to it.
+        scheme: ws, wss, http or https.
         target: the path that the backend is asked for.
         is_exact: whether that is the path of a socket, and not of a folder that may have some.
         keeps_host: whether the backend is told the Host of the browser.
+        is_encrypted: whether browsers come to it by TLS.
+        front: host and port as browsers have them; empty where no ServerName tells.
     """
 
     directive: Directive
@@ -42,10 +44,17 @@ class Hop:
     host: str
     port: int
     socket: str
-    is_tls: bool
+    scheme: str
     target: str
     is_exact: bool
     keeps_host: bool = False
+    is_encrypted: bool = False
+    front: str = ""
+
+    @property
+    def is_tls(self) -> bool:
+        """Tell whether Apache is to speak TLS to it."""
+        return self.scheme in _SECURED
 
     @property
     def address(self) -> str:
@@ -199,18 +208,32 @@ def _hop(
         if each.inside("virtualhost") in {vhost, None}
         and all(section in line.sections for section in each.scope)
     ]
+    engines = {each.inside("virtualhost"): each.word(0) for each in configuration.named("sslengine")}
+    is_encrypted = engines.get(vhost, "").lower() == "on"
+    name = _server_name(configuration, vhost)
     return Hop(
         line,
         path,
-        _server_name(configuration, vhost),
+        name,
         "" if unix else host,
         port,
         unix[1] if unix else "",
-        parts.scheme.lower() in _SECURED,
+        parts.scheme.lower(),
         parts.path or "/",
         is_exact=is_exact and fixed == url,
         keeps_host=bool(preserving) and preserving[-1].word(0).lower() == "on",
+        is_encrypted=is_encrypted,
+        front=_front(name, vhost, "443" if is_encrypted else "80"),
     )
+
+
+def _front(name: str, vhost: Section | None, usual: str) -> str:
+    """Return what browsers send as Host: the name, with the port where it is not the usual one."""
+    host = name.rpartition("://")[2]
+    port = vhost.words[0].rpartition(":")[2] if vhost and vhost.words else ""
+    if not host or not port.isdigit() or port == usual or re.search(r":\d+$", host):
+        return host
+    return f"{host}:{port}"
 
 
 def _vhosts(configuration: Configuration) -> list[Section | None]:

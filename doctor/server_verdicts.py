@@ -4,11 +4,16 @@ A cause stands once, with what else it explains; the gravest and most explaining
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from apache.versions import FLOOR, MENDED_SILENTLY, at_least, flaws
 
-from .examination import Check, Examination
+from .examination import Check, Examination, Outcome
 from .findings import SEVERITIES, Finding
+from .findings.server import LOGGED
+from .server_backend_verdicts import backends
+from .server_certificates import Certificate, is_soon
+from .server_load_verdicts import load
 from .server_seen import Seen
 
 _FLAWS_SHOWN = 4
@@ -24,6 +29,10 @@ def judged(seen: Seen) -> Examination:
     _running(seen, found)
     _configuration(seen, found)
     _path(seen, found)
+    backends(seen, found)
+    load(seen, found)
+    _certificates(seen, found)
+    _logs(seen, found)
     found.findings = in_order(found.findings)
     return found
 
@@ -81,14 +90,74 @@ def _running(seen: Seen, found: Examination) -> None:
 
 
 def _configuration(seen: Seen, found: Examination) -> None:
-    faults = list(seen.linted)
-    worst = "good"
-    if faults:
-        worst = "bad" if any(each.entry.severity == "error" for each in faults) else "odd"
-    found.checks.append(
-        Check("configuration", worst, f"{len(faults)} findings" if faults else "nothing found")  # type: ignore[arg-type] # one of the three
-    )
-    found.findings += faults
+    outcome: Outcome = "good"
+    if seen.linted:
+        outcome = "bad" if any(each.entry.severity == "error" for each in seen.linted) else "odd"
+    count = len(seen.linted)
+    words = "nothing found" if not count else "1 finding" if count == 1 else f"{count} findings"
+    found.checks.append(Check("configuration", outcome, words))
+    found.findings += seen.linted
+
+
+def _certificates(seen: Seen, found: Examination) -> None:
+    for each in seen.certificates:
+        finding = _certificate(seen, each)
+        words = (
+            each.ends.strftime("until %Y-%m-%d") if each.ends else each.fault or "not readable to this user"
+        )
+        if finding:
+            found.findings.append(finding)
+            words = finding.entry.title
+        outcome: Outcome = "good"
+        if finding:
+            outcome = "bad" if finding.entry.severity == "error" else "odd"
+        if finding or each.ends:
+            found.checks.append(Check(f"certificate {each.file}", outcome, words))
+
+
+def _certificate(seen: Seen, each: Certificate) -> Finding | None:
+    line = each.line
+    if each.fault:
+        name = "md-no-certificate" if each.is_managed else "certificate-unread"
+        return Finding(name, line.file, line.line, f"{each.file}: {each.fault}")
+    if each.starts is None or each.ends is None:
+        return None
+    if each.is_matched is False:
+        return Finding("certificate-mismatch", line.file, line.line, each.file)
+    dates = f"{each.file}: valid from {each.starts:%Y-%m-%d %H:%M} to {each.ends:%Y-%m-%d %H:%M} UTC"
+    if not each.starts <= seen.now <= each.ends:
+        return Finding("certificate-expired", line.file, line.line, dates)
+    return Finding("certificate-soon", line.file, line.line, dates) if is_soon(each, seen.now) else None
+
+
+def _logs(seen: Seen, found: Examination) -> None:
+    """Tell the log's numbers: under what explains them; alone where nothing does; not at all where it is mended by now."""
+    for mention in seen.log.mentions:
+        logged = LOGGED[mention.number]
+        times = f"{mention.number} x{mention.count}"
+        causes = [each for each in found.findings if each.id in logged.causes]
+        if causes:
+            at = found.findings.index(causes[0])
+            told = f"{times} in the error log: {logged.entry.title}"
+            found.findings[at] = replace(causes[0], symptoms=(*causes[0].symptoms, told))
+            found.checks.append(Check(f"log {times}", "odd", logged.entry.title))
+        elif logged.is_clients or logged.entry.severity == "note" or _is_over(seen, logged.causes):
+            found.checks.append(Check(f"log {times}", "good", logged.entry.title))
+        else:
+            words = f"{times}, last: {mention.words}"
+            found.findings.append(Finding(f"log-{mention.number.lower()}", seen.told.log, 0, words))
+            found.checks.append(Check(f"log {times}", "odd", logged.entry.title))
+    for file in seen.log.overrides:
+        if not any(each.id == "htaccess-ignored" for each in found.findings):
+            found.findings.append(
+                Finding("htaccess-ignored", file, 0, "a directive is `not allowed here`, says the error log")
+            )
+
+
+def _is_over(seen: Seen, causes: Sequence[str]) -> bool:
+    """Tell whether what a number told of was asked for just now, and is well."""
+    is_asked = any(cause.startswith("backend-") for cause in causes)
+    return is_asked and bool(seen.reached) and all(each.status is not None for each in seen.reached)
 
 
 def _path(seen: Seen, found: Examination) -> None:
@@ -96,7 +165,7 @@ def _path(seen: Seen, found: Examination) -> None:
     for vhost, passes, line in seen.answering:
         if line:
             found.checks.append(Check(f"{seen.path} at {vhost}", "good" if passes else "odd", line))
-    if seen.path and not seen.hops:
+    if seen.path and not seen.has_way:
         lines = tuple(f"{vhost} answers by {line}" for vhost, _, line in seen.answering if line)
         found.findings.append(Finding("path-without-socket", seen.main_file, 0, seen.path, symptoms=lines))
         if not lines:

@@ -181,6 +181,13 @@ ENTRIES: dict[str, Entry] = {
         "It was sent a handshake straight, without Apache. Apache waits for its `timeout`, holding a worker for each.",
         "Look into the backend's own log: it is stuck or full. `connectiontimeout=5` does not help here.",
     ),
+    "host-not-preserved": Entry(
+        "error",
+        "the backend compares Origin with a Host that Apache has changed",
+        "It was sent a handshake straight: with its own address as Host it answers 403, with the site's name it upgrades. Apache tells "
+        "it the address unless told otherwise.",
+        "`ProxyPreserveHost On` in the vhost; for rules of an .htaccess too.",
+    ),
     "selinux-denies": Entry(
         "error",
         "SELinux does not let Apache connect",
