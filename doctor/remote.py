@@ -6,7 +6,8 @@
 
 from . import remote_tls
 from .examination import Examination
-from .remote_probes import Wanted, observe
+from .remote_probes import observe
+from .remote_seen import Wanted
 from .remote_url import UrlError, parse
 from .remote_verdicts import judge
 

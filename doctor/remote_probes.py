@@ -10,123 +10,20 @@ import secrets
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from urllib.parse import urljoin, urlsplit
 
 from websockets.utils import accept_key
 
 from . import remote_tls
-from .remote_http import UPGRADED, Answer, Asker, Failure, FailureError, Line, opened
+from .remote_http import Asker, FailureError, Line, opened
+from .remote_seen import CHROME, FIREFOX, Observations, Reach, Shake, Wanted
 from .remote_socket import OFFER, SocketSeen, Talk, begun
-from .remote_tls import TlsSeen
 from .remote_url import Asked
 
 FOREIGN = "https://wsfront-doctor.invalid"  # a name that nobody can have (RFC 2606, 2)
-CHROME, FIREFOX = "Upgrade", "keep-alive, Upgrade"
-"""The Connection header as each sends it."""
-
 _ADDRESSES_MOST = 4
 _SCRIPTS_MOST = 2
 _HTTPS, _HTTP = 443, 80
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Hold what the person who asks knows of the site.
-
-    Attributes:
-        idle: seconds to leave a socket in silence; 0: not asked.
-        address: where to connect, whatever the name says.
-        origin: that of the page that opens the socket; empty: a page on the same name.
-        any_origin: pages of everybody are meant to open it.
-        echo: whether the path sends messages back; None: it does where its last part says so.
-    """
-
-    idle: float = 0
-    address: str = ""
-    origin: str = ""
-    any_origin: bool = False
-    echo: bool | None = None
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Hold whether one address answers, and after how many seconds."""
-
-    address: str
-    failure: Failure = ""
-    detail: str = ""
-    seconds: float = 0.0
-
-    @property
-    def is_here(self) -> bool:
-        """Tell whether it is this machine's own."""
-        return self.address == "::1" or self.address.startswith("127.")
-
-
-@dataclass(frozen=True)
-class Shake:
-    """Hold one handshake: its answer, and whether Sec-WebSocket-Accept fits the key that was sent (RFC 6455, 4.1)."""
-
-    answer: Answer
-    is_accepted: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether a browser would have a socket now."""
-        answer = self.answer
-        words = {word.strip().lower() for word in answer.header("connection").split(",")}
-        is_upgraded = answer.header("upgrade").lower() == "websocket" and "upgrade" in words
-        return answer.status == UPGRADED and is_upgraded and self.is_accepted
-
-
-@dataclass
-class Observations:
-    """Hold all that was seen; None and empty: not asked.
-
-    Attributes:
-        asked: the address of the socket.
-        wanted: what is known of it.
-        now: when.
-        reaches: its addresses; the first that answers is the one asked.
-        no_name: why the name has no address.
-        tls: TLS there.
-        old_tls: the withdrawn version of TLS that it agrees to.
-        page: the answer to `GET /`.
-        scripts: of that page, from the same name.
-        plain: the answer to a plain GET of the path.
-        port_80: the answer to a plain GET of `http://`.
-        shakes: handshakes, by name: chrome, firefox, foreign, none (without Origin), query, slash (%2F), question (%3F), sibling.
-        sibling: the path with its last slash taken away, or put there.
-        socket: what the socket did that Chrome's handshake opened.
-        idle: what one did that was left alone.
-        is_cut: the time for all was over before the end.
-    """
-
-    asked: Asked
-    wanted: Wanted
-    now: datetime
-    reaches: list[Reach] = field(default_factory=list)
-    no_name: str = ""
-    tls: TlsSeen | None = None
-    old_tls: str = ""
-    page: Answer | None = None
-    scripts: list[bytes] = field(default_factory=list)
-    plain: Answer | None = None
-    port_80: Answer | None = None
-    shakes: dict[str, Shake] = field(default_factory=dict)
-    sibling: str = ""
-    socket: SocketSeen | None = None
-    idle: SocketSeen | None = None
-    is_cut: bool = False
-
-    @property
-    def echoes(self) -> bool:
-        """Tell whether the path is taken to send messages back."""
-        if self.wanted.echo is not None:
-            return self.wanted.echo
-        return "echo" in self.asked.path.rstrip("/").rpartition("/")[2].lower()
 
 
 async def observe(asked: Asked, wanted: Wanted, trust: ssl.SSLContext, limit: float) -> Observations:
@@ -169,8 +66,7 @@ async def _observe(seen: Observations, trust: ssl.SSLContext, limit: float) -> N
             tasks.create_task(_old_tls(seen, asker))
         if asked.is_secure and asked.port == _HTTPS:
             tasks.create_task(_port_80(seen, asker))
-        await asyncio.gather(_first(seen, asker), _shake(seen, asker, "firefox", connection=FIREFOX))
-        await _variants(seen, asker)
+        await _handshakes(seen, asker)
         if idle and not any(each.is_open for each in seen.shakes.values()):
             idle.cancel()
 
@@ -229,15 +125,31 @@ async def _port_80(seen: Observations, asker: Asker) -> None:
     seen.port_80, _ = await asker.ask("/", ("Connection: close",), port=_HTTP, is_secure=False)
 
 
-async def _first(seen: Observations, asker: Asker) -> None:
-    """Shake hands as Chrome does, and see what the socket can do."""
-    line = await _shake(seen, asker, "chrome", is_kept=True)
-    if not line:
+async def _handshakes(seen: Observations, asker: Asker) -> None:
+    """Shake hands as Chrome and Firefox do, without Origin, and see what the socket can do that opens."""
+    line, _ = await asyncio.gather(
+        _shake(seen, asker, "chrome", is_kept=True), _shake(seen, asker, "firefox", connection=FIREFOX)
+    )
+    chrome, firefox = seen.shakes["chrome"], seen.shakes["firefox"]
+    if chrome.answer.failure == firefox.answer.failure == "silent":
         return
-    answer = seen.shakes["chrome"].answer
-    talk = await begun(line, answer, asker.limit)
+    if not line and firefox.is_open:
+        seen.connection = FIREFOX
+        line = await _shake(seen, asker, "again", is_kept=True)
+    if chrome.is_open or firefox.is_open:
+        await asyncio.gather(
+            _talk(seen, asker, line, seen.shakes["chrome" if chrome.is_open else "again"]),
+            _variants(seen, asker),
+        )
+    else:
+        await asyncio.gather(_shake(seen, asker, "none", origin=""), _sibling(seen, asker))
+
+
+async def _talk(seen: Observations, asker: Asker, line: Line | None, shake: Shake) -> None:
+    talk = await begun(line, shake.answer, asker.limit) if line else None
     if isinstance(talk, SocketSeen):
         seen.socket = talk
+    if not isinstance(talk, Talk):
         return
     seen.socket = talk.seen
     try:
@@ -263,24 +175,27 @@ async def _idle(seen: Observations, asker: Asker) -> None:
 
 
 async def _variants(seen: Observations, asker: Asker) -> None:
-    """Ask for what only says something beside the first handshakes."""
-    asked, shakes = seen.asked, seen.shakes
-    own = [shakes["chrome"], shakes["firefox"]]
-    if all(each.answer.failure == "silent" for each in own):
-        return
-    questions = [_shake(seen, asker, "none", origin="")]
-    if any(each.is_open for each in own):
-        path = asked.path if asked.path.endswith("/") else f"{asked.path}/"
-        questions.append(_shake(seen, asker, "foreign", origin=FOREIGN))
-        if not asked.query:
-            questions.append(_shake(seen, asker, "query", target=f"{asked.path}?wsfront=doctor"))
-        questions.append(_shake(seen, asker, "slash", target=f"{path}a%2Fb"))
-        questions.append(_shake(seen, asker, "question", target=f"{path}a%3Fb"))
-    elif asked.path != "/":
+    """Ask for what only says something beside a handshake that opens a socket."""
+    asked = seen.asked
+    path = asked.path if asked.path.endswith("/") else f"{asked.path}/"
+    questions = [
+        _shake(seen, asker, "none", origin=""),
+        _shake(seen, asker, "foreign", origin=FOREIGN),
+        _shake(seen, asker, "slash", target=f"{path}a%2Fb"),
+        _shake(seen, asker, "question", target=f"{path}a%3Fb"),
+    ]
+    if not asked.query:
+        questions.append(_shake(seen, asker, "query", target=f"{asked.path}?wsfront=doctor"))
+    await asyncio.gather(*questions)
+
+
+async def _sibling(seen: Observations, asker: Asker) -> None:
+    """Ask for the path with its last slash taken away, or put there."""
+    asked = seen.asked
+    if asked.path != "/":
         path = asked.path.rstrip("/") if asked.path.endswith("/") else f"{asked.path}/"
         seen.sibling = f"{path}?{asked.query}" if asked.query else path
-        questions.append(_shake(seen, asker, "sibling", target=seen.sibling))
-    await asyncio.gather(*questions)
+        await _shake(seen, asker, "sibling", target=seen.sibling)
 
 
 async def _shake(
@@ -289,12 +204,12 @@ async def _shake(
     name: str,
     *,
     target: str = "",
-    connection: str = CHROME,
+    connection: str = "",
     origin: str | None = None,
     is_kept: bool = False,
 ) -> Line | None:
     key = _key()
-    headers = _headers(connection, _own_origin(seen) if origin is None else origin, key)
+    headers = _headers(connection or seen.connection, _own_origin(seen) if origin is None else origin, key)
     answer, line = await asker.ask(target or seen.asked.target, headers, is_kept=is_kept)
     is_accepted = answer.header("sec-websocket-accept") == accept_key(key)
     shake = seen.shakes[name] = Shake(answer, is_accepted)

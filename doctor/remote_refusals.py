@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .findings import Finding
 from .remote_http import UPGRADED, Answer
-from .remote_probes import Observations, Shake
+from .remote_seen import Observations, Shake
 
 _FAILURES = {
     "refused": "the connection was refused",
@@ -33,7 +33,6 @@ _STATUSES = {
     421: "sni-mismatch",
     426: "upgrade-not-forwarded",
     429: "too-many-requests",
-    502: "backend-bad-answer",
     504: "backend-timeout",
 }
 _EDGE = range(
@@ -102,9 +101,7 @@ def _cause(seen: Observations, shake: Shake) -> str:  # noqa: PLR0911 (a table w
         return "handshake-redirected-tls" if is_tls else "handshake-redirected"
     if status in _EDGE:
         return "edge-error"
-    return {400: _bad_request, 403: _forbidden, 404: _not_found, 500: _error, 503: _unavailable}.get(
-        status, _other
-    )(seen, answer)
+    return _READ.get(status, _other)(seen, answer)
 
 
 def _bad_request(_: Observations, answer: Answer) -> str:
@@ -116,7 +113,9 @@ def _bad_request(_: Observations, answer: Answer) -> str:
 
 def _forbidden(seen: Observations, answer: Answer) -> str:
     is_encoded = "%3f" in seen.asked.path.lower() and answer.is_apache_page
-    return "encoded-question" if is_encoded else "handshake-forbidden"
+    if is_encoded:
+        return "encoded-question"
+    return "path-forbidden" if _is_for_all(seen, answer) else "handshake-forbidden"
 
 
 def _not_found(seen: Observations, answer: Answer) -> str:
@@ -125,8 +124,25 @@ def _not_found(seen: Observations, answer: Answer) -> str:
     return "encoded-slash" if "%2f" in seen.asked.path.lower() else "handshake-not-found"
 
 
-def _error(_: Observations, answer: Answer) -> str:
-    return "apache-error" if answer.is_apache_page else "backend-error"
+def _error(seen: Observations, answer: Answer) -> str:
+    if not answer.is_apache_page:
+        return "backend-error"
+    if b"DNS lookup failure" in answer.body:
+        return "backend-name-unknown"
+    if b"Error during SSL Handshake" in answer.body:
+        return "backend-tls-failed"
+    is_all = _is_for_all(seen, answer) and seen.page and seen.page.status == answer.status
+    return "apache-error-everywhere" if is_all and seen.asked.path != "/" else "apache-error"
+
+
+def _bad_gateway(seen: Observations, answer: Answer) -> str:
+    cause = _error(seen, answer)
+    return cause if cause in {"backend-name-unknown", "backend-tls-failed"} else "backend-bad-answer"
+
+
+def _is_for_all(seen: Observations, answer: Answer) -> bool:
+    """Tell whether a plain GET of the path is refused as the handshake is."""
+    return bool(seen.plain and seen.plain.status == answer.status)
 
 
 def _unavailable(_: Observations, answer: Answer) -> str:
@@ -135,6 +151,16 @@ def _unavailable(_: Observations, answer: Answer) -> str:
 
 def _other(_: Observations, answer: Answer) -> str:
     return "backend-error" if answer.status >= 500 and not answer.is_apache_page else "handshake-refused"  # noqa: PLR2004 (RFC 9110, 15.6)
+
+
+_READ = {
+    400: _bad_request,
+    403: _forbidden,
+    404: _not_found,
+    500: _error,
+    502: _bad_gateway,
+    503: _unavailable,
+}
 
 
 def _said(answer: Answer) -> str:

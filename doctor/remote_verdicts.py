@@ -9,8 +9,8 @@ from datetime import timedelta
 from .examination import Check, Examination
 from .findings import SEVERITIES, Finding
 from .remote_http import Answer
-from .remote_probes import Observations, Reach
 from .remote_refusals import refusal, words_of
+from .remote_seen import Observations, Reach
 from .remote_socket import CLOSE_CODE, SocketSeen
 from .remote_tls import Certificate, TlsSeen
 
@@ -249,7 +249,8 @@ def _allows(policy: str, seen: Observations) -> bool:
 
 
 def _origin(seen: Observations, book: _Book) -> None:
-    own, foreign, none = seen.shakes["chrome"], seen.shakes.get("foreign"), seen.shakes.get("none")
+    own = seen.shakes["chrome" if seen.shakes["chrome"].is_open else "firefox"]
+    foreign, none = seen.shakes.get("foreign"), seen.shakes.get("none")
     if not foreign or not none:
         return
     words = f"own {_short(own.answer)}, foreign {_short(foreign.answer)}, none {_short(none.answer)}"

@@ -193,10 +193,18 @@ ENTRIES: dict[str, Entry] = {
     ),
     "handshake-forbidden": Entry(
         "error",
-        "forbidden, whatever Origin is sent",
-        "A Require, a rule with [F], [P] without mod_proxy (AH10160), an .htaccess in a folder without FollowSymLinks "
-        "(AH00670), or the backend itself.",
-        "The AH number in Apache's log says which; nothing there: the backend's log.",
+        "the handshake is forbidden, where a plain request is not",
+        "A check of Origin or of the handshake ([F], Require expr), or a rule with [P] while mod_proxy is not loaded (AH10160).",
+        "The AH number in Apache's log says which; without one it is the backend, and its log. A page on another name: "
+        "ask again with `--origin`.",
+    ),
+    "path-forbidden": Entry(
+        "error",
+        "the path is forbidden, to plain requests too",
+        "A Require, an .htaccess with rules in a folder without FollowSymLinks (AH00670: all that is in it is forbidden), "
+        "a list of origins that takes requests without one for foreign, or the backend itself.",
+        "The AH number in Apache's log says which (AH01630 Require, AH00670 `Options SymLinksIfOwnerMatch`); without one: "
+        "the backend's log.",
     ),
     "origin-refused": Entry(
         "error",
@@ -236,10 +244,24 @@ ENTRIES: dict[str, Entry] = {
     ),
     "apache-error": Entry(
         "error",
-        "Apache itself answers 500",
-        "For a handshake alone: no module speaks to the target (AH01144: neither proxy_http nor proxy_wstunnel is "
-        "loaded), or SSLProxyEngine is off (AH01961). For pages too: the .htaccess has what is not allowed there.",
-        "`a2enmod proxy proxy_http` and a restart; the line in Apache's log says which of them it is.",
+        "Apache itself answers 500 at this path",
+        "It cannot carry the handshake further: no module speaks to the target (AH01144: neither proxy_http nor "
+        "proxy_wstunnel is loaded), or the target is by TLS without SSLProxyEngine (AH01961).",
+        "`a2enmod proxy proxy_http` and a restart, or `SSLProxyEngine on`: the line in Apache's log says which.",
+    ),
+    "apache-error-everywhere": Entry(
+        "error",
+        "Apache itself answers 500 to everything",
+        "Mostly an .htaccess with what its folder does not allow (`RewriteEngine not allowed here`: AllowOverride without "
+        "FileInfo), or with a line that Apache does not know.",
+        "The line in Apache's log names file and line. `AllowOverrideList RewriteEngine RewriteCond RewriteRule` is the "
+        "least that rules need.",
+    ),
+    "backend-tls-failed": Entry(
+        "error",
+        "Apache and the backend agree on no TLS",
+        "The target says https:// or wss://, and the backend speaks plain, or its certificate is not taken (AH00961, AH02039).",
+        "`http://` in the target where the backend speaks plain; else `SSLProxyCACertificateFile` with its authority.",
     ),
     "backend-error": Entry(
         "error",
@@ -258,8 +280,8 @@ ENTRIES: dict[str, Entry] = {
     "backend-unreachable": Entry(
         "error",
         "503: Apache cannot reach the backend",
-        "It cannot connect (AH00957, AH01114): it is not running, at another address (localhost may be ::1), or "
-        "SELinux forbids it. After that Apache refuses for a while (`retry=60`).",
+        "It cannot connect (AH00957, AH01114): it is not running, at another address (localhost may be ::1), or SELinux "
+        "forbids it. After that Apache refuses for a while (`retry=60`).",
         "`systemctl status` of the backend, `ss -ltnp` for its port; on Red Hat `setsebool -P httpd_can_network_connect "
         "1`. `retry=0` at ProxyPass ends the waiting.",
     ),

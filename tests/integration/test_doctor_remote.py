@@ -146,7 +146,7 @@ BAD = {
     "handshake-needs-login": answering("401 Unauthorized", 'WWW-Authenticate: Basic realm="x"'),
     "handshake-redirected": answering("302 Found", "Location: /login"),
     "too-many-requests": answering("429 Too Many Requests"),
-    "handshake-forbidden": answering("403 Forbidden"),
+    "path-forbidden": answering("403 Forbidden"),
     "sni-mismatch": answering("421 Misdirected Request"),
     "edge-error": answering("522 Origin Connection Time-out"),
     "handshake-refused": answering("405 Method Not Allowed"),
