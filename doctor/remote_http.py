@@ -64,10 +64,22 @@ class Answer:
 
 @dataclass
 class Line:
-    """Hold one connection and what was read of it too early."""
+    """Hold one connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+
+    async def read(self) -> bytes:
+        """Return what comes next; empty at the end."""
+        return await self.reader.read(HEAD_MOST)
+
+    def write(self, content: bytes) -> None:
+        """Send bytes."""
+        self.writer.write(content)
+
+    async def drain(self) -> None:
+        """Wait until more may be sent."""
+        await self.writer.drain()
 
     async def close(self) -> None:
         """Close it without a word."""

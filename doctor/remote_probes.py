@@ -14,10 +14,10 @@ from urllib.parse import urljoin, urlsplit
 
 from websockets.utils import accept_key
 
-from . import remote_tls
+from . import remote_http2, remote_tls
 from .remote_http import Asker, FailureError, Line, opened
 from .remote_seen import CHROME, FIREFOX, Observations, Reach, Shake, Wanted
-from .remote_socket import OFFER, SocketSeen, Talk, begun
+from .remote_socket import CLOSE_CODE, OFFER, SocketSeen, Talk, begun
 from .remote_url import Asked
 
 FOREIGN = "https://wsfront-doctor.invalid"  # a name that nobody can have (RFC 2606, 2)
@@ -64,6 +64,8 @@ async def _observe(seen: Observations, trust: ssl.SSLContext, limit: float) -> N
         tasks.create_task(_plain(seen, asker))
         if asked.is_secure:
             tasks.create_task(_old_tls(seen, asker))
+        if seen.tls and seen.tls.alpn == "h2":
+            tasks.create_task(_http2(seen, asker))
         if asked.is_secure and asked.port == _HTTPS:
             tasks.create_task(_port_80(seen, asker))
         await _handshakes(seen, asker)
@@ -101,6 +103,11 @@ async def _connected(address: str, port: int, limit: float) -> Reach:
 async def _old_tls(seen: Observations, asker: Asker) -> None:
     async with asker.gate:
         seen.old_tls = await remote_tls.takes_old(seen.asked, asker.address, asker.limit)
+
+
+async def _http2(seen: Observations, asker: Asker) -> None:
+    async with asker.gate:
+        seen.http2 = await remote_http2.look(seen.asked, asker.address, _own_origin(seen), asker.limit)
 
 
 async def _page(seen: Observations, asker: Asker) -> None:
@@ -158,7 +165,7 @@ async def _talk(seen: Observations, asker: Asker, line: Line | None, shake: Shak
         if seen.echoes:
             await talk.echo()
     finally:
-        await talk.close()
+        await talk.close(CLOSE_CODE)
 
 
 async def _idle(seen: Observations, asker: Asker) -> None:

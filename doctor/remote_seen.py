@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .remote_http import UPGRADED, Answer, Failure
+from .remote_http2 import Http2Seen
 from .remote_socket import SocketSeen
 from .remote_tls import TlsSeen
 from .remote_url import Asked
@@ -83,6 +84,7 @@ class Observations:
         sibling: the path with its last slash taken away, or put there.
         socket: what a socket did that was opened.
         idle: what one did that was left alone.
+        http2: what HTTP/2 gave.
         is_cut: the time for all was over before the end.
     """
 
@@ -102,6 +104,7 @@ class Observations:
     sibling: str = ""
     socket: SocketSeen | None = None
     idle: SocketSeen | None = None
+    http2: Http2Seen | None = None
     is_cut: bool = False
 
     @property

@@ -6,8 +6,9 @@ Judges nothing. Frames are those of the websockets library, without its network.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
@@ -28,7 +29,6 @@ _PING = b"wsfront doctor"
 _SMALL = "wsfront doctor"
 _LARGE = "0123456789abcdef" * 4096  # 64 KiB: more than one read of any proxy in between
 _PARTS = ("in ", "three ", "parts")
-_READ = 64 * 1024
 _MOST = 8 << 20  # a feed may say much; it is not listened to for ever
 _FIRST_SECONDS = 0.3
 
@@ -39,6 +39,7 @@ class SocketSeen:
 
     Attributes:
         first: bytes of the server's first message, unasked; None: it waits for the client.
+        is_first_held: whether a message came as soon as the client had said something, a ping, and none before.
         pong_seconds: how long an answer to a ping took; None: none came.
         echoes: kind of message (`small`, `64 KiB`, `in fragments`) -> whether it came back as it was; empty: not asked.
         close_code: with which code the server closed; None: it did not.
@@ -51,6 +52,7 @@ class SocketSeen:
     """
 
     first: int | None = None
+    is_first_held: bool = False
     pong_seconds: float | None = None
     echoes: dict[str, bool] = field(default_factory=dict)
     close_code: int | None = None
@@ -67,31 +69,50 @@ class SocketSeen:
         return self.is_cut or self.close_code is not None or bool(self.fault)
 
 
+class Stream(Protocol):
+    """Carry the bytes of a socket, by whatever version of HTTP it was opened."""
+
+    async def read(self) -> bytes:
+        """Return what comes next; empty at the end."""
+
+    def write(self, content: bytes) -> None:
+        """Send bytes."""
+
+    async def drain(self) -> None:
+        """Wait until more may be sent."""
+
+    async def close(self) -> None:
+        """Close it without a word."""
+
+
 class Talk:
     """Speak on an open socket.
 
     Args:
-        line: the connection.
-        answer: the 101, with what came behind it.
+        stream: what carries it.
+        headers: of the answer to the handshake.
+        begin: what came behind that answer.
         limit: seconds for each question.
 
     Raises:
         InvalidHandshake: extensions were agreed on that nobody offered.
     """
 
-    def __init__(self, line: Line, answer: Answer, limit: float) -> None:
-        self.line = line
+    def __init__(
+        self, stream: Stream, headers: Sequence[tuple[str, str]], begin: bytes, limit: float
+    ) -> None:
+        self.stream = stream
         self.limit = limit
         self.seen = SocketSeen()
         self.protocol = ClientProtocol(
             parse_uri("ws://doctor/"), extensions=[DEFLATE], state=State.OPEN, max_size=1 << 20
         )
-        self.protocol.extensions = self.protocol.process_extensions(Headers(list(answer.headers)))
+        self.protocol.extensions = self.protocol.process_extensions(Headers(list(headers)))
         self.pongs: list[bytes] = []
         self.messages: list[bytes] = []
         self._parts = b""
         self._read = 0
-        self._feed(answer.body)
+        self._feed(begin)
 
     async def first(self) -> None:
         """Wait a moment for what the server says unasked."""
@@ -106,6 +127,7 @@ class Talk:
         self.protocol.send_ping(_PING)
         if await self._until(lambda: _PING in self.pongs, self.limit):
             self.seen.pong_seconds = asyncio.get_running_loop().time() - begun
+        self.seen.is_first_held = self.seen.first is None and bool(self.messages)
 
     async def echo(self) -> None:
         """Send a small, a large and a fragmented message, and wait for each to come back."""
@@ -114,14 +136,14 @@ class Talk:
         await self._echo("64 KiB", large, lambda: self.protocol.send_text(large))
         await self._echo("in fragments", "".join(_PARTS).encode(), self._send_parts)
 
-    async def close(self) -> None:
-        """Close with a code of our own, and wait for the answer."""
+    async def close(self, code: int = 1000) -> None:
+        """Close with this code, and wait for the answer."""
         if not self.seen.is_over:
             self.seen.is_left = True
-            self.protocol.send_close(CLOSE_CODE, "wsfront doctor")
+            self.protocol.send_close(code, "wsfront doctor")
             await self._until(lambda: self.seen.is_over, self.limit)
             self.seen.is_answered = self.seen.close_code is not None
-        await self.line.close()
+        await self.stream.close()
 
     async def idle(self, seconds: float) -> None:
         """Send nothing but what a browser answers by itself, for so many seconds; then ask for a pong."""
@@ -150,7 +172,7 @@ class Talk:
                 await self._flush()
                 while not is_done() and not self.seen.is_over:
                     try:
-                        part = await self.line.reader.read(_READ)
+                        part = await self.stream.read()
                     except (ConnectionError, ssl.SSLError):
                         part = b""
                     if not part:
@@ -163,9 +185,9 @@ class Talk:
     async def _flush(self) -> None:
         for content in self.protocol.data_to_send():
             if content:
-                self.line.writer.write(content)
+                self.stream.write(content)
         with contextlib.suppress(ConnectionError):  # what it came to is read
-            await self.line.writer.drain()
+            await self.stream.drain()
 
     def _feed(self, part: bytes) -> None:
         self._read += len(part)
@@ -196,7 +218,7 @@ class Talk:
 async def begun(line: Line, answer: Answer, limit: float) -> Talk | SocketSeen:
     """Take a socket over from its handshake; where it cannot be understood, close it and say why."""
     try:
-        return Talk(line, answer, limit)
+        return Talk(line, answer.headers, answer.body, limit)
     except InvalidHandshake as error:
         await line.close()
         return SocketSeen(fault=str(error))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from .examination import Check, Examination
 from .findings import SEVERITIES, Finding
 from .remote_http import Answer
+from .remote_http2 import Http2Seen
 from .remote_refusals import refusal, words_of
 from .remote_seen import Observations, Reach
 from .remote_socket import CLOSE_CODE, SocketSeen
@@ -208,6 +209,8 @@ def _asked(seen: Observations, book: _Book) -> None:
         _targets(seen, book)
         if seen.socket:
             _socket(seen.socket, book, is_echo=seen.echoes)
+    if seen.http2:
+        _http2(seen, seen.http2, book)
     if seen.idle:
         _idle(seen, seen.idle, book)
     _way(seen, book)
@@ -309,6 +312,28 @@ def _close(socket: SocketSeen, book: _Book) -> None:
     else:
         words = "the connection ends without a close frame" if socket.is_cut else "no answer to a close"
         book.check("Close", words, book.finding("close-unanswered", words))
+
+
+def _http2(seen: Observations, http2: Http2Seen, book: _Book) -> None:
+    if not http2.is_announced:
+        book.check("HTTP/2", "for pages; sockets by HTTP/1.1")
+        return
+    over, by_http1 = http2.socket, seen.socket
+    fault = None
+    if not over:
+        words = f"announced for sockets, and refused: {http2.status or http2.detail}"
+        # What refuses every handshake is told once.
+        is_other = any(seen.shakes[name].is_open for name in ("chrome", "firefox"))
+        fault = book.finding("http2-refused", words) if is_other else None
+    elif by_http1 and by_http1.first is not None and over.is_first_held:
+        words = "the server's first message is held back until the client speaks; not so by HTTP/1.1"
+        fault = book.finding("http2-websockets", words)
+    elif over.pong_seconds is None:
+        words = "a socket opens, and does not answer a ping"
+        fault = book.finding("http2-refused", words)
+    else:
+        words = f"for sockets too: pong in {_milliseconds(over.pong_seconds)}"
+    book.check("HTTP/2", words, fault)
 
 
 def _idle(seen: Observations, idle: SocketSeen, book: _Book) -> None:

@@ -407,6 +407,13 @@ ENTRIES: dict[str, Entry] = {
         "Browsers open sockets over HTTP/1.1 unless the server announces otherwise; without it no wss:// comes about.",
         "`Protocols h2 http/1.1`.",
     ),
+    "http2-refused": Entry(
+        "error",
+        "HTTP/2 announced for sockets that do not work by it",
+        "A browser with an HTTP/2 connection open uses it for sockets as soon as the server announces it (RFC 8441), and "
+        "does not try HTTP/1.1 after a failure: it fails after the page was opened, and works in other clients.",
+        "`H2WebSockets off`, the default; or, in a proxy before Apache, the same switch there.",
+    ),
     "page-plain-socket": Entry(
         "warning",
         "a page by https:// that opens ws://",
