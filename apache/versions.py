@@ -19,6 +19,9 @@ X25519MLKEM768 = "3.5.0"
 MD_CA_FILE_IN_DOMAIN = "2.4.71"
 """MDCACertificateFile inside <MDomain>; before it holds for the whole server."""
 
+PATHS_ENCODED = "2.4.63"
+"""What a rule with [P] puts into a path is encoded on its way out, so that the flag [B] does it twice."""
+
 PROTOCOLS = {"TLSv1.3": ("2.4.36", "1.1.1")}
 """Protocol -> the Apache and the OpenSSL it takes."""
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from apache.versions import PATHS_ENCODED, at_least
+
 from .configuration import Configuration, read
 from .findings import SEVERITIES, Edit, Finding
 from .proxy_checks import proxy_findings
@@ -37,12 +39,13 @@ class Report:
     contents: dict[str, bytes] = field(default_factory=dict)
 
 
-def lint(paths: Sequence[str], *, given: Mapping[str, bytes] | None = None) -> Report:
+def lint(paths: Sequence[str], *, given: Mapping[str, bytes] | None = None, version: str = "") -> Report:
     """Read files and all they include, and return what is wrong in them.
 
     Args:
         paths: configuration files and .htaccess files.
         given: contents to take instead of those on the disk.
+        version: of the Apache that reads them, as 2.4.71, where it is known.
 
     Raises:
         UnreadableError: one of them cannot be read.
@@ -54,6 +57,8 @@ def lint(paths: Sequence[str], *, given: Mapping[str, bytes] | None = None) -> R
         report.contents |= configuration.contents
         report.not_checked += [each for each in configuration.unchecked if each not in report.not_checked]
         for finding in [*_found(configuration), *_overrides(configuration, configurations)]:
+            if finding.id == "rewrite-encoded-twice" and version and not at_least(version, PATHS_ENCODED):
+                continue
             found.setdefault((finding.id, str(Path(finding.file).resolve()), finding.line), finding)
     report.findings = sorted(
         found.values(),

@@ -74,7 +74,7 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
         return Seen(apache, told, main, not_seen=(*not_seen, str(error)))
     files = [htaccess] if htaccess else _htaccess_files(configuration)
     try:
-        report = lint([name, *files], given=given)
+        report = lint([name, *files], given=given, version=apache.version)
     except UnreadableError as error:
         raise ServerError(str(error)) from None
     answers = [
@@ -98,6 +98,10 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
     log, unread = read_logs(
         _logs(configuration, told), started=running.started if running else 0.0, now=now.timestamp()
     )
+    if own.answers and own.busy is None:
+        unread.append(
+            "how many workers are at work: mod_status is not to be asked on loopback; sockets were counted instead"
+        )
     certified, denied = certificates(configuration, told.root)
     return Seen(
         apache,

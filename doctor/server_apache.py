@@ -90,6 +90,10 @@ def find(binary: str | None = None, config: str | None = None) -> Apache:
     Raises:
         ServerError: there is none on this machine.
     """
+    if not Path("/proc/self/stat").exists():
+        raise ServerError(
+            "there is no /proc here, which tells of processes on Linux: ./wsfront lint reads a configuration anywhere"
+        )
     main, arguments = _running(config)
     try:
         program = Path(binary) if binary else _program(main) or httpd.find()
@@ -181,10 +185,15 @@ def _running(config: str | None) -> tuple[int | None, list[str]]:
             if "-f" in each[1] and Path(each[1][each[1].index("-f") + 1]).resolve() == wanted
         ]
         return found[0] if found else (None, [])
-    own = [each for each in found if "-f" not in each[1]]
-    if len(own) == 1:
-        return own[0]
-    return found[0] if len(found) == 1 else (None, [])
+    own = [each for each in found if "-f" not in each[1]] or found
+    if len(own) > 1:
+        files = [
+            each[1][each[1].index("-f") + 1] if "-f" in each[1] else f"process {each[0]}" for each in own
+        ]
+        raise ServerError(
+            f"several Apaches run here: name the main file of one by --config: {shown(', '.join(files), 300)}"
+        )
+    return own[0] if own else (None, [])
 
 
 def _mains() -> dict[int, list[str]]:

@@ -53,7 +53,11 @@ def backends(seen: Seen, found: Examination) -> None:
             found.not_checked.append(doubt)
         severity = finding.entry.severity if finding else ""
         outcome: Outcome = "bad" if severity == "error" else "odd" if severity else "good"
-        found.checks.append(Check(f"backend {each.hop.address}", outcome, words))
+        place = f"{each.hop.vhost}{each.hop.path} -> " if each.hop.path else ""
+        found.checks.append(Check("backend", outcome, f"{place}{each.hop.address}: {words}"))
+    if idle := [each.hop.idle for each in seen.reached]:
+        words = f"a socket is cut after {min(idle)} s without a byte: the backend has to ping before"
+        found.checks.append(Check("silence", "good", words))
 
 
 def _judged(each: Reached) -> tuple[Finding | None, str, str]:

@@ -7,15 +7,17 @@ server's; mod_rewrite's rules for the whole server run before both.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .configuration import Configuration
-from .proxying import Mapped, mappings_of
+from .proxying import Mapped, mappings_of, seconds, worker_parameters
 from .reading import Directive, Section
 from .rewriting import Rule, rules_of
 
 _UNIX = re.compile(r"unix:([^|]*)\|(.*)", re.IGNORECASE | re.DOTALL)
 _SECURED = {"wss", "https"}
+_TIMEOUT = 60  # Apache's own, where nothing is written down
 _FIXED = re.compile(r"[^$%?]*")
 
 
@@ -35,6 +37,7 @@ class Hop:
         is_exact: whether that is the path of a socket, and not of a folder that may have some.
         keeps_host: whether the backend is told the Host of the browser.
         is_encrypted: whether browsers come to it by TLS.
+        idle: seconds of silence after which Apache cuts a socket.
         front: host and port as browsers have them; empty where no ServerName tells.
     """
 
@@ -49,6 +52,7 @@ class Hop:
     is_exact: bool
     keeps_host: bool = False
     is_encrypted: bool = False
+    idle: int = 0
     front: str = ""
 
     @property
@@ -64,12 +68,22 @@ class Hop:
 
 
 def hops(configurations: Sequence[Configuration], path: str | None) -> list[Hop]:
-    """Return the ways of all sockets, or of those that ask for one path; each target and path once."""
+    """Return the ways of all sockets, or of those that ask for one path; each target and path once.
+
+    Args:
+        configurations: the server's own first; then .htaccess files, whose vhost is the one with their DocumentRoot.
+        path: as browsers ask for it; None: all.
+    """
     found: dict[tuple[str, str], Hop] = {}
     for configuration in configurations:
         for line, public, target in _tunnels(configuration, path):
+            vhost = (
+                _home(configurations[0], configuration)
+                if configuration.is_htaccess
+                else line.inside("virtualhost")
+            )
             for each in _members(configurations, target):
-                hop = _hop(configuration, line, public, each, is_exact=path is not None)
+                hop = _hop(configurations[0], vhost, line, public, each, is_exact=path is not None)
                 if hop:
                     found.setdefault((hop.address, hop.target), hop)
     return list(found.values())
@@ -82,7 +96,7 @@ def answering(configuration: Configuration, path: str) -> list[tuple[str, Mapped
     """
     vhosts = _vhosts(configuration)
     return [
-        (_server_name(configuration, vhost), _answer(configuration, vhost, path))
+        (_value(configuration, vhost, "servername"), _answer(configuration, vhost, path))
         for vhost in vhosts or [None]
     ]
 
@@ -188,7 +202,7 @@ def _members(configurations: Sequence[Configuration], target: str) -> list[str]:
 
 
 def _hop(
-    configuration: Configuration, line: Directive, path: str, target: str, *, is_exact: bool
+    server: Configuration, vhost: Section | None, line: Directive, path: str, target: str, *, is_exact: bool
 ) -> Hop | None:
     unix = _UNIX.fullmatch(target)
     url = unix[2] if unix else target
@@ -201,16 +215,8 @@ def _hop(
         return None
     if not host and not unix:
         return None
-    vhost = line.inside("virtualhost")
-    preserving = [
-        each
-        for each in configuration.named("proxypreservehost")
-        if each.inside("virtualhost") in {vhost, None}
-        and all(section in line.sections for section in each.scope)
-    ]
-    engines = {each.inside("virtualhost"): each.word(0) for each in configuration.named("sslengine")}
-    is_encrypted = engines.get(vhost, "").lower() == "on"
-    name = _server_name(configuration, vhost)
+    is_encrypted = _value(server, vhost, "sslengine").lower() == "on"
+    name = _value(server, vhost, "servername")
     return Hop(
         line,
         path,
@@ -221,10 +227,42 @@ def _hop(
         parts.scheme.lower(),
         parts.path or "/",
         is_exact=is_exact and fixed == url,
-        keeps_host=bool(preserving) and preserving[-1].word(0).lower() == "on",
+        keeps_host=_keeps_host(server, vhost, line),
         is_encrypted=is_encrypted,
+        idle=_idle(server, vhost, line, target),
         front=_front(name, vhost, "443" if is_encrypted else "80"),
     )
+
+
+def _home(server: Configuration, htaccess: Configuration) -> Section | None:
+    """Return the vhost whose DocumentRoot an .htaccess is in, or below."""
+    file = Path(htaccess.file).resolve()
+    for directive in server.named("documentroot"):
+        if directive.word(0) and file.is_relative_to(Path(directive.word(0)).resolve()):
+            return directive.inside("virtualhost")
+    return None
+
+
+def _value(server: Configuration, vhost: Section | None, name: str) -> str:
+    """Return the value of a server's directive for a vhost."""
+    values = {each.inside("virtualhost"): each.word(0) for each in server.named(name) if len(each.scope) <= 1}
+    return values.get(vhost) or values.get(None, "")
+
+
+def _keeps_host(server: Configuration, vhost: Section | None, line: Directive) -> bool:
+    around = {*line.scope, vhost}
+    told = [each for each in server.named("proxypreservehost") if around.issuperset(each.scope)]
+    told.sort(key=lambda each: len(each.scope))
+    return bool(told) and told[-1].word(0).lower() == "on"
+
+
+def _idle(server: Configuration, vhost: Section | None, line: Directive, target: str) -> int:
+    """Return after how many seconds of silence a socket is cut: the longer of Timeout and the worker's own (mod_proxy_http.c)."""
+    mapped = next((each for each in mappings_of(server) if each.directive == line), None)
+    worker = mapped.parameters if mapped else worker_parameters(server, target)
+    client = seconds(_value(server, vhost, "timeout")) or _TIMEOUT
+    told = worker.get("timeout") or _value(server, vhost, "proxytimeout")
+    return max(client, seconds(told) or client)
 
 
 def _front(name: str, vhost: Section | None, usual: str) -> str:
@@ -239,8 +277,3 @@ def _front(name: str, vhost: Section | None, usual: str) -> str:
 def _vhosts(configuration: Configuration) -> list[Section | None]:
     found = dict.fromkeys(each.inside("virtualhost") for each in configuration.directives)
     return [vhost for vhost in found if vhost]
-
-
-def _server_name(configuration: Configuration, vhost: Section | None) -> str:
-    names = {each.inside("virtualhost"): each.word(0) for each in configuration.named("servername")}
-    return names.get(vhost) or names.get(None, "")

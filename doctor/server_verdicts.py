@@ -76,7 +76,7 @@ def _version(seen: Seen, found: Examination) -> None:
 
 
 def _refused(seen: Seen, found: Examination) -> None:
-    found.checks.append(Check("configuration", "bad", "Apache refuses it"))
+    found.checks.append(Check("configured", "bad", "Apache refuses it"))
     found.findings.append(Finding("server-refused", seen.main_file, 0, seen.told.refused))
     found.not_checked.append("anything of the configuration that Apache refuses")
 
@@ -95,24 +95,27 @@ def _configuration(seen: Seen, found: Examination) -> None:
         outcome = "bad" if any(each.entry.severity == "error" for each in seen.linted) else "odd"
     count = len(seen.linted)
     words = "nothing found" if not count else "1 finding" if count == 1 else f"{count} findings"
-    found.checks.append(Check("configuration", outcome, words))
+    found.checks.append(Check("configured", outcome, words))
     found.findings += seen.linted
 
 
 def _certificates(seen: Seen, found: Examination) -> None:
+    good = []
     for each in seen.certificates:
         finding = _certificate(seen, each)
-        words = (
-            each.ends.strftime("until %Y-%m-%d") if each.ends else each.fault or "not readable to this user"
-        )
         if finding:
             found.findings.append(finding)
-            words = finding.entry.title
-        outcome: Outcome = "good"
-        if finding:
-            outcome = "bad" if finding.entry.severity == "error" else "odd"
-        if finding or each.ends:
-            found.checks.append(Check(f"certificate {each.file}", outcome, words))
+            outcome: Outcome = "bad" if finding.entry.severity == "error" else "odd"
+            found.checks.append(Check("certificate", outcome, f"{finding.entry.title}: {each.file}"))
+        elif each.ends:
+            good.append(each.ends)
+    if good:
+        words = (
+            f"until {min(good):%Y-%m-%d}"
+            if len(good) == 1
+            else f"{len(good)}, the first until {min(good):%Y-%m-%d}"
+        )
+        found.checks.append(Check("certificate", "good", words))
 
 
 def _certificate(seen: Seen, each: Certificate) -> Finding | None:
@@ -140,13 +143,13 @@ def _logs(seen: Seen, found: Examination) -> None:
             at = found.findings.index(causes[0])
             told = f"{times} in the error log: {logged.entry.title}"
             found.findings[at] = replace(causes[0], symptoms=(*causes[0].symptoms, told))
-            found.checks.append(Check(f"log {times}", "odd", logged.entry.title))
+            found.checks.append(Check("log", "odd", f"{times}: {logged.entry.title}"))
         elif logged.is_clients or logged.entry.severity == "note" or _is_over(seen, logged.causes):
-            found.checks.append(Check(f"log {times}", "good", logged.entry.title))
+            found.checks.append(Check("log", "good", f"{times}: {logged.entry.title}"))
         else:
             words = f"{times}, last: {mention.words}"
             found.findings.append(Finding(f"log-{mention.number.lower()}", seen.told.log, 0, words))
-            found.checks.append(Check(f"log {times}", "odd", logged.entry.title))
+            found.checks.append(Check("log", "odd", f"{times}: {logged.entry.title}"))
     for file in seen.log.overrides:
         if not any(each.id == "htaccess-ignored" for each in found.findings):
             found.findings.append(
@@ -164,12 +167,12 @@ def _path(seen: Seen, found: Examination) -> None:
     """Tell which line answers for the path, in each vhost that proxies it at all."""
     for vhost, passes, line in seen.answering:
         if line:
-            found.checks.append(Check(f"{seen.path} at {vhost}", "good" if passes else "odd", line))
+            found.checks.append(Check("path", "good" if passes else "odd", f"{seen.path} at {vhost}: {line}"))
     if seen.path and not seen.has_way:
         lines = tuple(f"{vhost} answers by {line}" for vhost, _, line in seen.answering if line)
         found.findings.append(Finding("path-without-socket", seen.main_file, 0, seen.path, symptoms=lines))
         if not lines:
-            found.checks.append(Check(seen.path, "bad", "nothing passes it on"))
+            found.checks.append(Check("path", "bad", f"nothing passes {seen.path} on"))
 
 
 def _few(names: Sequence[str]) -> str:

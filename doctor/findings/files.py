@@ -1,5 +1,7 @@
 """What a configuration file can have wrong in it, seen without running anything."""
 
+from apache.versions import PATHS_ENCODED
+
 from .entry import Entry
 
 ENTRIES: dict[str, Entry] = {
@@ -122,8 +124,8 @@ ENTRIES: dict[str, Entry] = {
     "rewrite-encoded-twice": Entry(
         "warning",
         "the flag [B] on a proxied rule",
-        "Since Apache 2.4.63 the path is encoded on its way out anyway: `/a%20b` reaches the backend as `/a+b` or `/a%2520b`.",
-        "Leave [B] out on 2.4.63 and newer.",
+        f"Since Apache {PATHS_ENCODED} the path is encoded on its way out anyway: `/a%20b` reaches the backend as `/a+b` or `/a%2520b`.",
+        f"Leave [B] out on {PATHS_ENCODED} and newer.",
     ),
     "rewrite-unsafe-flag": Entry(
         "warning",

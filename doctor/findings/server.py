@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from apache.versions import FLOOR
+
 from .entry import Entry, Severity
 
 ENTRIES: dict[str, Entry] = {
@@ -27,7 +29,7 @@ ENTRIES: dict[str, Entry] = {
     "apache-too-old": Entry(
         "error",
         "an Apache without end-to-end upgrades",
-        "Before 2.4.47 sockets go through the old tunnel alone: it copies bytes without looking at the backend's answer "
+        f"Before {FLOOR} sockets go through the old tunnel alone: it copies bytes without looking at the backend's answer "
         "(CVE-2019-17567), and `upgrade=websocket` is not known.",
         "Upgrade the system's release; on Debian `apt-get install --only-upgrade apache2-bin` where it has a newer one.",
     ),

@@ -161,8 +161,8 @@ def test_path_asked_about(plain: Running) -> None:
     config = str(plain.stack.httpd.config)
     found = examine(config=config, path="/ws/echo")
     assert ids(found) == []
-    line = next(check.seen for check in found.checks if check.name == "/ws/echo at localhost")
-    assert line.startswith(f'ProxyPass "http://127.0.0.1:{plain.backend_port}/ws/"')
+    line = next(check.seen for check in found.checks if check.name == "path")
+    assert line.startswith(f'/ws/echo at localhost: ProxyPass "http://127.0.0.1:{plain.backend_port}/ws/"')
     assert f"{config}:" in line
     assert ids(examine(config=config, path="/nowhere")) == ["path-without-socket"]
 
@@ -318,7 +318,7 @@ def test_no_apache(tmp_path: Path) -> None:
     program.chmod(0o755)
     for name in (str(program), str(tmp_path / "none")):
         with pytest.raises(ServerError) as refused:
-            examine(apache=name)
+            examine(apache=name, config=str(tmp_path / "httpd.conf"))
         assert "\n" not in str(refused.value)
         assert "--apache" in str(refused.value)
 
