@@ -23,6 +23,9 @@ _CONNECT_TIMEOUT = 5  # seconds; a backend on this machine answers at once or no
 _FULL_AFTER = 10  # ms that a handshake waits for a place in a full child: acquire=
 _HEALTH_PATH = "/healthz"  # server/app.py
 _HEALTH_INTERVAL = 2  # seconds between checks of a balanced backend
+# Seconds that a member is left out once it has refused a connection. At 0 the second attempt of a handshake would go to the same one, which
+# holds the fewest sockets: 503. A check that succeeds ends it (hc_check in mod_proxy_hcheck.c); a unix socket has none.
+_LEFT_OUT, _LEFT_OUT_UNCHECKED = 60, 1
 
 
 def site_view(site: Site, target: Target, plan: Plan, *, first: bool) -> SimpleNamespace:
@@ -210,7 +213,7 @@ def _socket(site: Site, index: int, plan: Plan) -> SimpleNamespace:
     balancer = f"balancer://wsfront-{index}" if len(urls) > 1 else None
     base = balancer or urls[0]
     upgrade = "" if scheme == "ws" else " upgrade=websocket"
-    parameters = f"{upgrade} connectiontimeout={_CONNECT_TIMEOUT} timeout={socket.idle_timeout} retry=0"
+    parameters = f"{upgrade} connectiontimeout={_CONNECT_TIMEOUT} timeout={socket.idle_timeout}"
     if socket.full == "apache":
         share = plan.seats * socket.connections / plan.counted / len(urls)
         parameters += f" max={max(1, math.floor(share))} acquire={_FULL_AFTER}"
@@ -221,12 +224,12 @@ def _socket(site: Site, index: int, plan: Plan) -> SimpleNamespace:
         worker=argument(base if balancer else base + ("/" if turns_off else socket.target_path)),
         rewrite=argument(base + socket.target_path + "$1") if turns_off else None,
         members=[
-            join("", [argument(url), Quoted(parameters + _health(socket, address))])
+            join("", [argument(url), Quoted(parameters + _retry(address) + _health(socket, address))])
             for url, address in zip(urls, socket.backends, strict=True)
         ]
         if balancer
         else [],
-        parameters=Quoted(" lbmethod=bybusyness" if balancer else parameters),
+        parameters=Quoted(" lbmethod=bybusyness" if balancer else f"{parameters} retry=0"),
         secured=pattern(base) if any(secured) else None,
         hides_host=any(secured) or bool(socket.path == "/" and _pages(site).secured),
         origins_test=origins.expression(socket.origins, tls=site.tls.mode != "none"),
@@ -259,6 +262,10 @@ def _inner(site: Site, socket: WebSocket) -> Quoted | None:
     paths = [other.path for other in site.websockets if other is not socket and other.path.startswith(outer)]
     forms = [pattern(path) if path.endswith("/") else Quoted(f"{pattern(path)}(?:/|$)") for path in paths]
     return Quoted(f"^(?:{'|'.join(forms)})") if forms else None
+
+
+def _retry(address: Address) -> str:
+    return f" retry={_LEFT_OUT_UNCHECKED if address.socket else _LEFT_OUT}"
 
 
 def _health(socket: WebSocket, address: Address) -> str:
