@@ -32,6 +32,7 @@ class Ledger:
         self._position: dict[str, Any] = {}
         self._unacknowledged: dict[str, str] = {}
         self._said = 0
+        self._resumes = 0
         self._at: ClientConnection | None = None
         self._current = asyncio.Event()
         self._done = asyncio.Event()
@@ -83,7 +84,7 @@ class Ledger:
         async for text in here:
             message = json.loads(text)
             match message["type"]:
-                case "resumed" | "gap":
+                case "resumed" | "gap" if message.get("ref", str(self._resumes)) == str(self._resumes):
                     if message["type"] == "gap":
                         self.gaps.append(message)
                     self._position = {"epoch": message["epoch"], "offset": message["offset"]}
@@ -115,7 +116,11 @@ class Ledger:
         self.heard.append(line["message"])
 
     async def _resume(self, here: ClientConnection) -> None:
-        await here.send(json.dumps({"type": "resume", "client": self.client, **self._position}))
+        # One who was refused twice has asked twice; what came behind the first answer is in the second, too.
+        self._resumes += 1
+        await here.send(
+            json.dumps({"type": "resume", "client": self.client, "ref": str(self._resumes), **self._position})
+        )
 
     async def _catch_up(self, here: ClientConnection) -> None:
         for name in list(self._unacknowledged):

@@ -26,6 +26,17 @@ from tests.waiting import SECOND
 ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 10 * SECOND
 
+# What systemd does between fork and exec; and python -m server, without a module where one is named.
+ACTIVATE = """
+import os, runpy, sys
+number, absent, *sys.argv[1:] = sys.argv[1:]
+os.dup2(int(number), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+sys.modules.update({absent: None} if absent else {})
+sys.path.insert(0, os.getcwd())
+runpy.run_module("server", run_name="__main__", alter_sys=True)
+"""
+
 
 @dataclass
 class Running:

@@ -16,19 +16,8 @@ import pytest
 
 from server.listen import STALLED_MILLISECONDS
 from server.systemd import Manager
-from tests.unit.server.harness import ROOT, SECONDS, Launch, Process, handshake, open_socket
+from tests.unit.server.harness import ACTIVATE, ROOT, SECONDS, Launch, Process, handshake, open_socket
 from tests.waiting import SECOND, until
-
-# What systemd does between fork and exec; and python -m server, without a module where one is named.
-ACTIVATE = """
-import os, runpy, sys
-number, absent, *sys.argv[1:] = sys.argv[1:]
-os.dup2(int(number), 3)
-os.environ["LISTEN_PID"] = str(os.getpid())
-sys.modules.update({absent: None} if absent else {})
-sys.path.insert(0, os.getcwd())
-runpy.run_module("server", run_name="__main__", alter_sys=True)
-"""
 
 Activate = Callable[..., Process]
 
