@@ -108,6 +108,7 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
         told,
         main,
         linted=tuple(report.findings),
+        htaccess=tuple(files),
         sizes=sizes(configuration, told.modules),
         path=path or "",
         answering=tuple(answers),

@@ -67,6 +67,7 @@ class Seen:
         told: what it says of its configuration.
         main_file: its main file.
         linted: what reading its configuration found.
+        htaccess: the .htaccess files that were read with it.
         sizes: its processes and threads, as configured.
         path: the path of a socket that was asked about; empty: all.
         answering: what answers for it in each vhost: its name, whether sockets pass, the line.
@@ -88,6 +89,7 @@ class Seen:
     told: Dump
     main_file: str
     linted: tuple[Finding, ...] = ()
+    htaccess: tuple[str, ...] = ()
     sizes: Sizes = field(default_factory=Sizes)
     path: str = ""
     answering: tuple[tuple[str, bool, str], ...] = ()

@@ -149,12 +149,14 @@ def _logs(seen: Seen, found: Examination) -> None:
         else:
             words = f"{times}, last: {mention.words}"
             found.findings.append(Finding(f"log-{mention.number.lower()}", seen.told.log, 0, words))
-            found.checks.append(Check("log", "odd", f"{times}: {logged.entry.title}"))
+            outcome: Outcome = "bad" if logged.entry.severity == "error" else "odd"
+            found.checks.append(Check("log", outcome, f"{times}: {logged.entry.title}"))
     for file in seen.log.overrides:
-        if not any(each.id == "htaccess-ignored" for each in found.findings):
-            found.findings.append(
-                Finding("htaccess-ignored", file, 0, "a directive is `not allowed here`, says the error log")
-            )
+        # Those read were judged by what their folder is granted now.
+        if file not in seen.htaccess:
+            words = "a directive is `not allowed here`, says the error log"
+            found.findings.append(Finding("htaccess-ignored", file, 0, words))
+            found.checks.append(Check("log", "bad", f"{file}: {words}"))
 
 
 def _is_over(seen: Seen, causes: Sequence[str]) -> bool:
