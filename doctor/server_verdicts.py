@@ -17,6 +17,12 @@ from .server_load_verdicts import load
 from .server_seen import Seen
 
 _FLAWS_SHOWN = 4
+# With these no socket gets through, so that they are why a path has none.
+_IN_THE_WAY = {
+    *("proxypass-order", "proxypass-slash", "proxypass-upgrade-missing"),
+    *("rewrite-client-picks-host", "rewrite-missing-percent", "rewrite-no-proxy-flag"),
+    *("rewrite-engine-missing", "rewrite-swallowed", "htaccess-ignored", "htaccess-no-links"),
+}
 
 
 def judged(seen: Seen) -> Examination:
@@ -170,7 +176,7 @@ def _path(seen: Seen, found: Examination) -> None:
     for vhost, passes, line in seen.answering:
         if line:
             found.checks.append(Check("path", "good" if passes else "odd", f"{seen.path} at {vhost}: {line}"))
-    if seen.path and not seen.has_way:
+    if seen.path and not seen.has_way and not any(each.id in _IN_THE_WAY for each in found.findings):
         lines = tuple(f"{vhost} answers by {line}" for vhost, _, line in seen.answering if line)
         found.findings.append(Finding("path-without-socket", seen.main_file, 0, seen.path, symptoms=lines))
         if not lines:
