@@ -48,8 +48,13 @@ def dead_variables(rule: Rule) -> list[str]:
     ]
 
 
-def hardened(configuration: Configuration, rule: Rule) -> Edit:
+def hardened(configuration: Configuration, rule: Rule, before: Rule | None = None) -> Edit:
     """Return the change that puts rendered rules in a rule's place: in an .htaccess a block at its top for all such rules, else just there.
+
+    Args:
+        configuration: where it is.
+        rule: the rule.
+        before: a rule that takes its requests, before which it is put where it is in no .htaccess.
 
     Raises:
         UnclearError: the rule, or the file, says more than that.
@@ -80,6 +85,8 @@ def hardened(configuration: Configuration, rule: Rule) -> Edit:
     new = b"".join(
         (indent[0] if indent and line else b"") + line.encode() + newline for line in body.split("\n")
     )
+    if before and before.directive.file == file and before.directive.sections == rule.directive.sections:
+        return Edit(file, ((before.start, before.start, new), (rule.start, rule.directive.end, b"")))
     return Edit(file, ((rule.start, rule.directive.end, new),))
 
 

@@ -13,10 +13,10 @@ from apache.versions import PATHS_ENCODED, at_least
 
 from .configuration import Configuration, read
 from .findings import SEVERITIES, Edit, Finding
+from .folder_checks import folder_findings, is_seen_to
 from .proxy_checks import proxy_findings
-from .reading import BYTE_ORDER_MARK, shown
+from .reading import BYTE_ORDER_MARK
 from .rewrite_checks import rewrite_findings
-from .rewriting import rules_of
 from .server_checks import server_findings
 
 _ROUNDS = 20  # one change may make another possible
@@ -56,8 +56,10 @@ def lint(paths: Sequence[str], *, given: Mapping[str, bytes] | None = None, vers
     for configuration in configurations:
         report.contents |= configuration.contents
         report.not_checked += [each for each in configuration.unchecked if each not in report.not_checked]
-        for finding in [*_found(configuration), *_overrides(configuration, configurations)]:
+        for finding in [*_found(configuration), *folder_findings(configuration, configurations)]:
             if finding.id == "rewrite-encoded-twice" and version and not at_least(version, PATHS_ENCODED):
+                continue
+            if is_seen_to(finding, configuration, configurations):
                 continue
             found.setdefault((finding.id, str(Path(finding.file).resolve()), finding.line), finding)
     report.findings = sorted(
@@ -123,46 +125,3 @@ def _mendable(configuration: Configuration, finding: Finding) -> Finding:
     return Finding(
         finding.id, finding.file, 1, finding.seen, Edit(finding.file, ((0, len(BYTE_ORDER_MARK), b""),))
     )
-
-
-def _overrides(configuration: Configuration, all_read: Sequence[Configuration]) -> list[Finding]:
-    """Return what a whole server, read beside an .htaccess with rules for sockets, does not grant its folder."""
-    if not configuration.is_htaccess or not any(rule.is_tunnel for rule in rules_of(configuration)):
-        return []
-    folder = str(Path(configuration.file).resolve().parent) + "/"
-    found = []
-    for server in all_read:
-        if not server.is_whole or _grants_by_pattern(server):
-            continue
-        above = [
-            each
-            for each in server.directives
-            if (section := each.inside("directory"))
-            and section.words
-            and folder.startswith(section.words[0].rstrip("/") + "/")
-        ]
-        above.sort(key=lambda each: len(each.inside("directory").words[0].rstrip("/")))  # type: ignore[union-attr] # as above
-        last = {each.name: each for each in above}
-        allowed, listed, options = (
-            last.get(name) for name in ("allowoverride", "allowoverridelist", "options")
-        )
-        granted = {word.lower() for each in (allowed, listed) if each for word in each.words}
-        if allowed and not granted & {"all", "fileinfo", "rewriterule"}:
-            found.append(Finding("htaccess-ignored", allowed.file, allowed.line, shown(allowed.text)))
-        elif options and not any(word.startswith(("+", "-")) for word in options.words):
-            words = {word.lower() for word in options.words}
-            own = any(each.name == "options" for each in configuration.directives)
-            if not own and not words & {"all", "followsymlinks", "symlinksifownermatch"}:
-                found.append(Finding("htaccess-no-links", options.file, options.line, shown(options.text)))
-    return found
-
-
-def _grants_by_pattern(server: Configuration) -> bool:
-    """Tell whether sections for folders by pattern grant anything: which folders those are is Apache's to say."""
-    for directive in server.named("allowoverride", "allowoverridelist", "options"):
-        section = directive.inside("directory", "directorymatch")
-        if section and (
-            section.name == "directorymatch" or any(set(word) & set("*?[~") for word in section.words)
-        ):
-            return True
-    return False

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from .configuration import Configuration
 from .findings import Edit, Finding
+from .modules import loading
 from .proxying import Mapped, has_tunnels, mappings_of, seconds, worker_parameters
 from .reading import Directive, shown, word_spans
 from .rewrite_checks import guards_upgrades
@@ -27,7 +28,7 @@ def proxy_findings(configuration: Configuration) -> Iterator[Finding]:
     yield from _any(configuration)
     yield from _idle(configuration, mapped)
     yield from _modules(configuration)
-    yield from _protocols(configuration)
+    yield from _over_http2(configuration)
 
 
 def change_word(
@@ -191,39 +192,47 @@ def _modules(configuration: Configuration) -> Iterator[Finding]:
             for each in configuration.named("loadmodule")
             if each.word(0).lower() == "proxy_wstunnel_module"
         ]
-        yield Finding("websocket-legacy", first.file, first.line, shown(first.text))
+        needed = loading(configuration, "proxy_http")
+        yield Finding("websocket-legacy", first.file, first.line, shown(first.text), instead=needed)
     elif has_tunnels(configuration) and "proxy_http" not in modules:
         lines = [each.directive for each in mappings_of(configuration) if each.is_tunnel]
         lines += [rule.directive for rule in rules_of(configuration) if rule.is_tunnel]
-        yield Finding("module-missing", lines[0].file, lines[0].line, shown(lines[0].text))
+        needed = loading(configuration, *sorted({"proxy", "proxy_http"} - modules))
+        yield Finding("module-missing", lines[0].file, lines[0].line, shown(lines[0].text), instead=needed)
     for directive in configuration.named("loglevel"):
-        for word in directive.words:
-            name = (
-                word.partition(":")[0].lower().removeprefix("mod_").removesuffix(".c").removesuffix("_module")
-            )
-            if (
-                ":" in word
-                and re.match(r"proxy|rewrite$|ssl$|http2$|md$|remoteip$", name)
-                and name not in modules
-            ):
-                yield Finding(
-                    "loglevel-module-missing", directive.file, directive.line, shown(directive.text)
-                )
+        yield from _log_level(configuration, directive)
 
 
-def _protocols(configuration: Configuration) -> Iterator[Finding]:
-    over_http2 = [each for each in configuration.named("h2websockets") if each.word(0).lower() == "on"]
-    for directive in over_http2:
-        edit = change_word(configuration, directive, 0, "off", is_safe=False)
-        yield Finding("http2-websockets", directive.file, directive.line, shown(directive.text), edit)
-    if over_http2 or not has_tunnels(configuration):
+def _log_level(configuration: Configuration, directive: Directive) -> Iterator[Finding]:
+    """Yield a line that names modules which are not loaded, without those words."""
+    content = configuration.contents.get(directive.file)
+    gone = [number for number, word in enumerate(directive.words) if _is_unloaded(configuration, word)]
+    if not gone:
         return
-    for directive in configuration.named("protocols"):
-        words = {word.lower() for word in directive.words}
-        if "h2" in words and "http/1.1" not in words:
-            edit = change_word(
-                configuration, directive, len(directive.words) - 1, f"{directive.words[-1]} http/1.1"
-            )
-            yield Finding(
-                "protocols-without-http11", directive.file, directive.line, shown(directive.text), edit
-            )
+    edit = None
+    if content is not None and len(gone) == len(directive.words):
+        edit = Edit(directive.file, ((directive.start, directive.end, b""),))
+    elif content is not None and (spans := word_spans(content, directive)):
+        # Each with the blanks before it.
+        indent = re.match(rb"[ \t]*", content[directive.start :])
+        name = directive.start + (indent.end() if indent else 0) + len(directive.name)
+        ends = [name, *(end for _, end in spans)]
+        edit = Edit(directive.file, tuple((ends[number], spans[number][1], b"") for number in gone))
+    yield Finding("loglevel-module-missing", directive.file, directive.line, shown(directive.text), edit)
+
+
+def _is_unloaded(configuration: Configuration, word: str) -> bool:
+    """Tell whether a word of LogLevel names a module that no distribution builds in, and none loads here."""
+    name = word.partition(":")[0].lower().removeprefix("mod_").removesuffix(".c").removesuffix("_module")
+    return (
+        ":" in word
+        and bool(re.match(r"proxy|rewrite$|ssl$|http2$|md$|remoteip$", name))
+        and name not in configuration.modules
+    )
+
+
+def _over_http2(configuration: Configuration) -> Iterator[Finding]:
+    for directive in configuration.named("h2websockets"):
+        if directive.word(0).lower() == "on":
+            edit = change_word(configuration, directive, 0, "off", is_safe=False)
+            yield Finding("http2-websockets", directive.file, directive.line, shown(directive.text), edit)

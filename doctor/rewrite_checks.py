@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from .configuration import Configuration
 from .findings import Edit, Finding
@@ -23,6 +24,8 @@ _BARE_VARIABLE = re.compile(
 )
 _ORIGIN = re.compile(r"\borigin\b|http_origin", re.IGNORECASE)
 _UPGRADE = re.compile(r"HTTP:(?:Upgrade|Connection)|HTTP_UPGRADE", re.IGNORECASE)
+_UNSAFE = ("unsafeallow3f", "unsafeprefixstat")
+_FLAGS = 2  # the argument of RewriteRule that holds them
 _ACCESS = (
     "require",
     "<if",
@@ -79,15 +82,15 @@ def _target(configuration: Configuration, rule: Rule) -> Iterator[Finding]:
     bare = _BARE_VARIABLE.search(rule.target)
     if bare:
         yield _finding("rewrite-missing-percent", where, _inserted(configuration, rule, bare[0], "%"))
-    if rule.has("unsafeallow3f", "unsafeprefixstat"):
-        yield _finding("rewrite-unsafe-flag", where)
+    if rule.has(*_UNSAFE):
+        yield _finding("rewrite-unsafe-flag", where, _without_flags(configuration, where))
 
 
 def _tunnel(configuration: Configuration, rule: Rule, beside: list[Rule]) -> Iterator[Finding]:
     """Yield what is wrong with a rule for sockets; the rendered rules are the safe form of all of it at once."""
     edit, left = None, ""
     try:
-        edit = hardened(configuration, rule)
+        edit = hardened(configuration, rule, _swallower(beside))
     except UnclearError as error:
         left = str(error)
     binds = any(each.has("f") and each.mentions(_UPGRADE.pattern) for each in beside)
@@ -101,15 +104,42 @@ def _tunnel(configuration: Configuration, rule: Rule, beside: list[Rule]) -> Ite
     if rule.has("b") and rule.has("p"):
         faults.append(("rewrite-encoded-twice", rule.directive))
     for name, directive in faults:
-        yield Finding(name, directive.file, directive.line, shown(directive.text), edit, left)
+        own = edit or (_moved(configuration, rule, beside) if name == "rewrite-swallowed" else None)
+        yield Finding(name, directive.file, directive.line, shown(directive.text), own, "" if own else left)
 
 
 def _place(rule: Rule, beside: list[Rule]) -> Iterator[tuple[str, Directive]]:
     """Yield a rule that no handshake is proxied by: without [P], or behind one that takes every request."""
     if rule.scheme in {"ws", "wss"} and not rule.has("p"):
         yield "rewrite-no-proxy-flag", rule.directive
-    if any(map(_takes_all, beside)) and not any(each.has("s", "c", "n") for each in beside):
+    if _swallower(beside):
         yield "rewrite-swallowed", rule.directive
+
+
+def _swallower(beside: list[Rule]) -> Rule | None:
+    """Return the first of these rules that takes every request."""
+    if any(each.has("s", "c", "n") for each in beside):
+        return None
+    return next(filter(_takes_all, beside), None)
+
+
+def _moved(configuration: Configuration, rule: Rule, beside: list[Rule]) -> Edit | None:
+    """Return the change that puts a rule as it stands before the one that takes its requests."""
+    before = _swallower(beside)
+    where = rule.directive
+    content = configuration.contents.get(where.file)
+    lines = [*rule.conditions, where]
+    if (
+        content is None
+        or before is None
+        or (before.directive.file, before.directive.sections) != (where.file, where.sections)
+        or any(first.end != second.start for first, second in pairwise(lines))
+    ):
+        return None
+    moved = content[rule.start : where.end]
+    if not moved.endswith(b"\n"):
+        moved += b"\n"
+    return Edit(where.file, ((before.start, before.start, moved), (rule.start, where.end, b"")))
 
 
 def _conditions(rule: Rule, *, binds: bool) -> Iterator[tuple[str, Directive]]:
@@ -135,14 +165,14 @@ def _absent(configuration: Configuration, rule: Rule, *, binds: bool) -> Iterato
     # Any condition, and any path, may be what sockets alone have.
     if rule.matches_all and not rule.conditions and not _UPGRADE.search(around):
         yield "rewrite-upgrade-unchecked", rule.directive
-    if not (binds or rule.mentions(r"REQUEST_METHOD|THE_REQUEST") or _binds_methods(configuration)):
+    if not (binds or rule.mentions(r"REQUEST_METHOD|THE_REQUEST") or binds_methods(configuration)):
         yield "rewrite-method-unchecked", rule.directive
     if not guards_upgrades(configuration) and not configuration.unchecked:
         yield "origin-unchecked", rule.directive
 
 
 @functools.lru_cache(maxsize=4)
-def _binds_methods(configuration: Configuration) -> bool:
+def binds_methods(configuration: Configuration) -> bool:
     """Tell whether access depends on the method anywhere."""
     return bool(configuration.named("<limitexcept", "<limit")) or any(
         re.search(r"\bmethod\b|REQUEST_METHOD", " ".join(each.words), re.IGNORECASE)
@@ -207,6 +237,19 @@ def _inserted(configuration: Configuration, rule: Rule, before: str, new: str) -
         return None
     position = start + at + len(rule.target[: rule.target.index(before)].encode())
     return Edit(rule.directive.file, ((position, position, new.encode()),))
+
+
+def _without_flags(configuration: Configuration, directive: Directive) -> Edit | None:
+    """Return the change that takes the flags out which switch a protection off."""
+    content = configuration.contents.get(directive.file, b"")
+    spans = word_spans(content, directive) if content else []
+    if len(spans) <= _FLAGS:
+        return None
+    start, end = spans[_FLAGS]
+    kept = [
+        flag for flag in directive.word(_FLAGS).strip("[]").split(",") if flag.strip().lower() not in _UNSAFE
+    ]
+    return Edit(directive.file, ((start, end, f"[{','.join(kept)}]".encode()),), is_safe=False)
 
 
 def _finding(name: str, directive: Directive, edit: Edit | None = None) -> Finding:

@@ -95,7 +95,19 @@ def _proxy_tls(configuration: Configuration) -> Iterator[Finding]:
     for mapped in mappings_of(configuration):
         inside = mapped.directive.inside("virtualhost")
         if inside and re.match(r"(?:https|wss)://", mapped.target, re.IGNORECASE):
-            yield _told("proxy-tls-engine-missing", mapped.directive)
+            yield _told(
+                "proxy-tls-engine-missing", mapped.directive, _before(configuration, mapped.directive)
+            )
+
+
+def _before(configuration: Configuration, directive: Directive) -> Edit | None:
+    """Return the change that writes `SSLProxyEngine on` before a line."""
+    content = configuration.contents.get(directive.file)
+    if content is None or directive.inside("location", "locationmatch"):
+        return None
+    indent = re.match(rb"[ \t]*", content[directive.start :])
+    line = (indent[0] if indent else b"") + b"SSLProxyEngine on\n"
+    return Edit(directive.file, ((directive.start, directive.start, line),), is_safe=False)
 
 
 def _is_loopback(target: str) -> bool:
@@ -116,7 +128,8 @@ def _tls(configuration: Configuration) -> Iterator[Finding]:
             if word.startswith("-"):
                 allowed = set() if name == "all" else allowed - {name}
             else:
-                allowed.add(name)
+                # One without a sign takes the place of all before it (AH02532).
+                allowed = {name, *(allowed if word.startswith("+") else ())}
         if allowed & _OLD_PROTOCOLS:
             yield _told(
                 "tls-protocol-weak", directive, _whole(configuration, directive, "-all +TLSv1.2 +TLSv1.3")
@@ -181,7 +194,7 @@ def _workers(configuration: Configuration) -> Iterator[Finding]:
         name = "maxrequestworkers" if directive.name == "maxclients" else directive.name
         groups.setdefault(directive.sections, {})[name] = directive
     for sections, group in groups.items():
-        yield from _cut(_mpm(configuration, sections), group)
+        yield from _cut(configuration, _mpm(configuration, sections), group)
 
 
 def _mpm(configuration: Configuration, sections: tuple[object, ...]) -> str:
@@ -192,21 +205,37 @@ def _mpm(configuration: Configuration, sections: tuple[object, ...]) -> str:
     return found[1] if found else ""
 
 
-def _cut(mpm: str, group: dict[str, Directive]) -> Iterator[Finding]:
+def _cut(configuration: Configuration, mpm: str, group: dict[str, Directive]) -> Iterator[Finding]:
     numbers = {
         name: int(each.word(0)) for name, each in group.items() if re.fullmatch(r"\d{1,9}", each.word(0))
     }
     wanted = numbers.get("maxrequestworkers")
     if mpm == "prefork" and wanted is not None and wanted > numbers.get("serverlimit", 256):
-        yield _told("mpm-workers-cut", group["maxrequestworkers"])
+        edit = _raised(configuration, group, "ServerLimit", wanted)
+        yield _told("mpm-workers-cut", group["maxrequestworkers"], edit)
     if mpm not in _THREADS:
         return
     threads, limit = numbers.get("threadsperchild", 25), numbers.get("threadlimit", 64)
     if threads > limit:
-        yield _told("mpm-workers-cut", group["threadsperchild"])
-    elif (
-        wanted is not None
-        and threads
-        and (wanted > threads * numbers.get("serverlimit", 16) or wanted % threads)
-    ):
-        yield _told("mpm-workers-cut", group["maxrequestworkers"])
+        edit = _raised(configuration, group, "ThreadLimit", threads)
+        yield _told("mpm-workers-cut", group["threadsperchild"], edit)
+    elif wanted is not None and threads and wanted > threads * numbers.get("serverlimit", 16):
+        edit = _raised(configuration, group, "ServerLimit", -(-wanted // threads))
+        yield _told("mpm-workers-cut", group["maxrequestworkers"], edit)
+    elif wanted is not None and threads and wanted % threads:
+        new = str(-(-wanted // threads) * threads)
+        edit = change_word(configuration, group["maxrequestworkers"], 0, new, is_safe=False)
+        yield _told("mpm-workers-cut", group["maxrequestworkers"], edit)
+
+
+def _raised(configuration: Configuration, group: dict[str, Directive], name: str, number: int) -> Edit | None:
+    """Return the change that gives a limit a number; where it is not written down, before the first line of its group."""
+    if name.lower() in group:
+        return change_word(configuration, group[name.lower()], 0, str(number), is_safe=False)
+    first = min(group.values(), key=lambda each: (each.file, each.start))
+    content = configuration.contents.get(first.file)
+    if content is None:
+        return None
+    indent = re.match(rb"[ \t]*", content[first.start :])
+    line = (indent[0] if indent else b"") + f"{name} {number}\n".encode()
+    return Edit(first.file, ((first.start, first.start, line),), is_safe=False)

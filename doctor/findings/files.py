@@ -196,12 +196,6 @@ ENTRIES: dict[str, Entry] = {
         "Apache refuses the configuration: `Cannot find module`.",
         "Take that word out of the line, or load the module.",
     ),
-    "protocols-without-http11": Entry(
-        "error",
-        "HTTP/2 alone, beside sockets",
-        "Browsers open sockets over HTTP/1.1 unless the server announces otherwise; without it no wss:// connection comes about.",
-        "`Protocols h2 http/1.1`.",
-    ),
     "http2-websockets": Entry(
         "warning",
         "sockets over HTTP/2",

@@ -96,7 +96,7 @@ def test_fix_in_a_vhost(tmp_path: Path) -> None:
 
 def test_fix_keeps_what_was_there_once(tmp_path: Path) -> None:
     """A file named by its link as well is changed once, and its copy is what it was; with one that is read-only none is changed."""
-    text = "<VirtualHost *:80>\nProtocols h2\nProxyPass /ws/ ws://127.0.0.1:1/\n</VirtualHost>\n"
+    text = "<VirtualHost *:80>\nProxyRequests On\nProxyPass /ws/ ws://127.0.0.1:1/\n</VirtualHost>\n"
     (file := tmp_path / "a.conf").write_text(text)
     (tmp_path / "link.conf").symlink_to("a.conf")
     (other := tmp_path / "b.conf").write_text(text)
@@ -104,7 +104,7 @@ def test_fix_keeps_what_was_there_once(tmp_path: Path) -> None:
     assert_refused(wsfront("lint", "--fix", file, other), "is read-only")
     assert file.read_text() == text
     assert wsfront("lint", "--fix", file, tmp_path / "link.conf").returncode == 1
-    assert "Protocols h2 http/1.1\n" in file.read_text()
+    assert "ProxyRequests Off\n" in file.read_text()
     assert (tmp_path / ".hta.conf.wsfront-backup").read_text() == text
 
 

@@ -150,9 +150,6 @@ FOUND: dict[str, list[tuple[str, str]]] = {
     ],
     "module-missing": [("a.conf", MODULES + vhost(CHECKED + "ProxyPass /ws/ ws://127.0.0.1:8888/"))],
     "loglevel-module-missing": [("a.conf", WHOLE + "LogLevel warn proxy_wstunnel:trace1\n")],
-    "protocols-without-http11": [
-        ("a.conf", vhost(CHECKED + "Protocols h2\nProxyPass /ws/ ws://127.0.0.1:8888/"))
-    ],
     "http2-websockets": [("a.conf", "H2WebSockets on\n")],
     "proxy-requests-on": [
         ("a.conf", "ProxyRequests On\n"),
@@ -168,7 +165,7 @@ FOUND: dict[str, list[tuple[str, str]]] = {
     ],
     "proxy-tls-engine-missing": [("a.conf", vhost("ProxyPass / https://127.0.0.1:3000/"))],
     "tls-protocol-weak": [
-        ("a.conf", "SSLProtocol TLSv1 TLSv1.1 TLSv1.2\n"),
+        ("a.conf", "SSLProtocol TLSv1.2 TLSv1.1\n"),
         ("a.conf", "SSLProtocol -all +TLSv1.1 +TLSv1.2\n"),
         ("a.conf", "SSLProtocol all -SSLv3 +TLSv1\n"),
     ],
@@ -260,13 +257,14 @@ CLEAN: list[tuple[str, str]] = [
     ("a.conf", "ProxyRequests Off\nSSLProtocol -all +TLSv1.2 +TLSv1.3\nSSLCipherSuite HIGH:!aNULL:!RC4:!3DES\n"),
     ("a.conf", "SSLProtocol all -SSLv3 -TLSv1 -TLSv1.1\nSSLCipherSuite TLSv1.3 TLS_AES_128_GCM_SHA256\n"),
     ("a.conf", "SSLProtocol +TLSv1 -TLSv1 +TLSv1.2\n"),
+    ("a.conf", "SSLProtocol TLSv1 TLSv1.1 TLSv1.2\n"),
     ("a.conf", vhost("SSLProxyEngine on\nSSLProxyVerify none\nProxyPass / https://127.0.0.1:3000/")),
     ("a.conf", "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 10.0.0.0/8\n"),
     ("a.conf", "SetEnvIf X-Forwarded-For . forwarded\nCustomLog x y env=forwarded\n"),
     ("a.conf", "<IfModule mpm_event_module>\nServerLimit 200\nMaxRequestWorkers 4000\n</IfModule>\n"),
     ("a.conf", "MaxRequestWorkers 4000\n"),
     ("a.conf", "<IfModule !mpm_event_module>\nMaxRequestWorkers 4000\n</IfModule>\n"),
-    ("a.conf", vhost("Protocols h2\nProxyPass / http://127.0.0.1:3000/")),
+    ("a.conf", vhost(CHECKED + "Protocols h2\nProxyPass /ws/ ws://127.0.0.1:8888/")),
     ("a.conf", vhost(CHECKED + "Protocols h2 http/1.1\nProxyPass /ws/ ws://127.0.0.1:8888/")),
 ]  # fmt: skip
 
@@ -322,7 +320,6 @@ MENDED = [
     ("  ProxyPass /ws/ ws://127.0.0.1:8888", '  ProxyPass /ws/ "ws://127.0.0.1:8888/"'),
     ("ProxyPass /websocket http://a/b", "ProxyPass /websocket http://a/b upgrade=websocket"),
     ("ProxyRequests On\nProxyPass / http://a/", "ProxyRequests Off\nProxyPass / http://a/"),
-    ("Protocols h2\nProxyPass /ws/ ws://b/", "Protocols h2 http/1.1\nProxyPass /ws/ ws://b/"),
     ("RewriteEngine On\nRewriteRule ^/(.*) http://a:81$1 [P]", "RewriteEngine On\nRewriteRule ^/(.*) http://a:81/$1 [P]"),
 ]  # fmt: skip
 
