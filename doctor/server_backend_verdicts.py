@@ -2,6 +2,7 @@
 
 from .examination import Check, Examination, Outcome
 from .findings import Finding
+from .findings.server import ASTRAY
 from .server_backend import Reached
 from .server_seen import Seen
 
@@ -40,7 +41,10 @@ _PAGE, _NO_PAGE = range(200, 400), {404, 405, 501}
 
 def backends(seen: Seen, found: Examination) -> None:
     """Add what is wrong with backends."""
+    astray = {(each.file, each.line) for each in found.findings if each.id in ASTRAY}
     for each in seen.reached:
+        if (each.hop.directive.file, each.hop.directive.line) in astray:
+            continue
         finding, words, doubt = _judged(each)
         if seen.system.denies and not each.hop.socket and each.hop.port not in _WEB_PORTS:
             line = each.hop.directive

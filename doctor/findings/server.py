@@ -263,6 +263,9 @@ _DOWN = (
     "backend-first-address",
     "ports-few",
 )
+ASTRAY = ("proxypass-slash", "rewrite-client-picks-host", "rewrite-missing-percent")
+"""What leads requests elsewhere than where a line says."""
+
 _WRONG = (
     "backend-speaks-tls",
     "backend-speaks-plain",
@@ -278,6 +281,7 @@ LOGGED: dict[str, Logged] = {
         "All workers were in use: handshakes hung without any error.",
         "Raise MaxRequestWorkers and ServerLimit: `./wsfront plan --connections N`.",
         *_FULL,
+        "mpm-workers-cut",
     ),
     "AH00161": _logged(
         "warning",
@@ -300,6 +304,7 @@ LOGGED: dict[str, Logged] = {
         "Fewer workers than MinSpareThreads were free, and no child more could be started.",
         "Raise MaxRequestWorkers and ServerLimit: `./wsfront plan --connections N`.",
         *_FULL,
+        "mpm-workers-cut",
     ),
     "AH03490": _logged(
         "error",
@@ -307,6 +312,7 @@ LOGGED: dict[str, Logged] = {
         "Children of older generations held all slots: no child could be started, and handshakes hung.",
         "Raise ServerLimit by as many children for each reload that a socket may outlive.",
         *_SLOTS,
+        "mpm-workers-cut",
     ),
     "AH00485": _logged(
         "warning",
@@ -350,6 +356,7 @@ LOGGED: dict[str, Logged] = {
         "Apache answered 503. The words behind it say why: refused, timed out, or not permitted.",
         "Start the backend; `retry=0` on the line, so that Apache tries again at once.",
         *_DOWN,
+        *ASTRAY,
     ),
     "AH01114": _logged(
         "error",
@@ -357,6 +364,7 @@ LOGGED: dict[str, Logged] = {
         "Apache answered 503; the line before it says why.",
         "Start the backend; `retry=0` on the line, so that Apache tries again at once.",
         *_DOWN,
+        *ASTRAY,
     ),
     "AH02454": _logged(
         "error",
@@ -372,6 +380,7 @@ LOGGED: dict[str, Logged] = {
         "Look into the backend's own log at that time.",
         *_DOWN,
         *_WRONG,
+        *ASTRAY,
     ),
     "AH01102": _logged(
         "error",
