@@ -18,7 +18,6 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from tests.scripted import Request as SeenRequest
 from tests.scripted import Script, answering, scripted
 
 PAGE = b"<!doctype html><title>page</title><p>page</p>"
@@ -65,13 +64,27 @@ def _pages(*sockets: str) -> Callable[[ServerConnection, Request], Response | No
     return process
 
 
-def _serving(handler: Any, *sockets: str, host: str = "127.0.0.1", **options: Any) -> Begin:
+def _serving(handler: Any, *sockets: str, host: Any = ("127.0.0.1", "127.0.0.2"), **options: Any) -> Begin:
     async def begin(port: int) -> Server:
         return await serve(
             handler, host, port, process_request=_pages(*sockets), ping_interval=None, **options
         )
 
     return begin
+
+
+async def _switch(connection: ServerConnection, request: Request) -> Response | None:
+    """Upgrade to whatever is asked for, and then say nothing."""
+    upgrade = request.headers.get("Upgrade", "websocket")
+    if upgrade.lower() != "websocket":
+        answer = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: {upgrade}\r\nConnection: Upgrade\r\n\r\n"
+        connection.transport.write(answer.encode())
+        await connection.wait_closed()
+    return None
+
+
+async def _switching(port: int) -> Server:
+    return await serve(_echo, "127.0.0.1", port, process_request=_switch, ping_interval=None)
 
 
 @contextmanager
@@ -112,14 +125,6 @@ def _refusing(connection: socket.socket, _request: object) -> None:
         connection.sendall(data)
 
 
-def _switching(connection: socket.socket, request: SeenRequest) -> None:
-    """Upgrade to whatever is asked for."""
-    upgrade = request.headers.get("Upgrade", "")
-    connection.sendall(
-        f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: {upgrade}\r\nConnection: Upgrade\r\n\r\n".encode()
-    )
-
-
 def _deaf(connection: socket.socket, _request: object) -> None:
     """Take a request and never answer it."""
     while connection.recv(4096):
@@ -130,6 +135,7 @@ _SOCKETS = {
     "echo": _serving(_echo, "/echo"),
     "echo below /ws/": _serving(_echo, "/ws/echo"),
     "echo on IPv6": _serving(_echo, "/echo", host="::1"),
+    "switching": _switching,
     "greeting": _serving(_greet, "/echo"),
 }
 _SCRIPTS: dict[str, Script] = {
@@ -137,7 +143,6 @@ _SCRIPTS: dict[str, Script] = {
     "dying": _dying,
     "deaf": _deaf,
     "refusing": _refusing,
-    "switching": _switching,
 }
 
 

@@ -96,7 +96,9 @@ class Site:
     beside: tuple[str, ...] = ()
     files: tuple[tuple[str, bytes], ...] = (("index.html", PAGE),)
     backend: str = "echo"
-    mpm: str = "ThreadsPerChild 25\nMaxRequestWorkers 50"
+    mpm: str = (
+        "StartServers 1\nMinSpareThreads 25\nMaxSpareThreads 75\nThreadsPerChild 25\nMaxRequestWorkers 150"
+    )
 
 
 @functools.cache

@@ -39,6 +39,7 @@ class Fault:
         beside: what else is true, and said behind it.
         mend: how it goes; none: by the change that the finding itself holds.
         during: what goes on meanwhile.
+        idle: the seconds of silence in which the doctor sees it from afar.
     """
 
     shows: Evidence
@@ -48,6 +49,7 @@ class Fault:
     beside: tuple[str, ...] = ()
     mend: Mend | None = None
     during: Callable[[Place], AbstractContextManager[Any]] = nullcontext
+    idle: float = 0
 
     @property
     def first(self) -> dict[str, str]:

@@ -70,56 +70,90 @@ LINT_ROWS = [
         "htaccess not read",
         1,
         rules(RULES, grant=f"AllowOverride None\n{LINKS}"),
-        (Fault(answers(404), lint="htaccess-ignored"),),
+        (Fault(answers(404), lint="htaccess-ignored", remote="handshake-not-found"),),
     ),
     Row(
         "htaccess not read, as none on the whole disk is",
         1,
         rules(RULES, grant=""),
-        (Fault(answers(404), lint="htaccess-ignored"),),
+        (Fault(answers(404), lint="htaccess-ignored", remote="handshake-not-found"),),
     ),
     Row(
         "htaccess not read, and a file is there",
         1,
         replace(rules(RULES, grant=LINKS), files=(("ws/echo", b"a file"),)),
-        (Fault(answers(200), lint="htaccess-ignored"),),
+        (Fault(answers(200), lint="htaccess-ignored", remote="handshake-answered-page"),),
     ),
     Row(
         "htaccess granted too little",
         2,
         rules(RULES, grant=f"AllowOverride AuthConfig\n{LINKS}"),
-        (Fault(answers(500, marks="RewriteEngine not allowed here"), lint="htaccess-ignored"),),
+        (
+            Fault(
+                answers(500, marks="RewriteEngine not allowed here"),
+                lint="htaccess-ignored",
+                remote="apache-error-everywhere",
+            ),
+        ),
     ),
     Row(
         "links not followed",
         2,
         rules(RULES, grant="AllowOverride FileInfo\nOptions None"),
-        (Fault(answers(403, marks="AH00670"), lint="htaccess-no-links"),),
+        (Fault(answers(403, marks="AH00670"), lint="htaccess-no-links", remote="path-forbidden"),),
     ),
     # 3, 4: modules.
     Row(
         "no mod_proxy_http",
         3,
         Site(vhost=ws, without=("proxy_http",)),
-        (Fault(answers(500, marks="AH01144"), lint="module-missing", mend=Mend(instead_of=BEHIND)),),
+        (
+            Fault(
+                answers(500, marks="AH01144"),
+                lint="module-missing",
+                remote="apache-error",
+                mend=Mend(instead_of=BEHIND),
+            ),
+        ),
     ),
     Row(
         "rules without mod_proxy_http",
         3,
         replace(rules(RULES), without=("proxy_http",)),
-        (Fault(answers(500, marks="AH01144"), lint="module-missing", mend=Mend(instead_of=BEHIND)),),
+        (
+            Fault(
+                answers(500, marks="AH01144"),
+                lint="module-missing",
+                remote="apache-error",
+                mend=Mend(instead_of=BEHIND),
+            ),
+        ),
     ),
     Row(
         "rules without any proxy module",
         15,
         replace(rules(RULES, vhost=CHECK), without=("proxy", "proxy_http")),
-        (Fault(answers(403, marks="AH10160"), lint="module-missing", mend=Mend(instead_of=BEHIND)),),
+        (
+            Fault(
+                answers(403, marks="AH10160"),
+                lint="module-missing",
+                remote="handshake-forbidden",
+                mend=Mend(instead_of=BEHIND),
+            ),
+        ),
     ),
     Row(
         "wstunnel alone",
         4,
         Site(vhost=ws, without=("proxy_http",), beside=("proxy_wstunnel",), backend="refusing"),
-        (Fault(is_carried_past_the_rules, lint="websocket-legacy", mend=Mend(instead_of=BEHIND)),),
+        (
+            Fault(
+                is_carried_past_the_rules,
+                lint="websocket-legacy",
+                remote="handshake-forbidden",
+                mend=Mend(instead_of=BEHIND),
+            ),
+        ),
         then="echo",
     ),
     Row(
@@ -131,7 +165,7 @@ LINT_ROWS = [
             beside=("proxy_wstunnel",),
             backend="refusing",
         ),
-        (Fault(is_carried_past_the_rules, lint="websocket-legacy"),),
+        (Fault(is_carried_past_the_rules, lint="websocket-legacy", remote="handshake-forbidden"),),
         then="echo",
     ),
     # 5, 6: lines of the proxy.
@@ -139,19 +173,19 @@ LINT_ROWS = [
         "a general ProxyPass first",
         5,
         passing('ProxyPass "/" "http://127.0.0.1:8888/"\n' + PASSING),
-        (Fault(answers(404), lint="proxypass-order"),),
+        (Fault(answers(404), lint="proxypass-order", remote="backend-not-found"),),
     ),
     Row(
         "a general ProxyPassMatch first",
         5,
-        passing('ProxyPassMatch "^/(.*)$" "http://127.0.0.1:8889/$1"\n' + PASSING),
-        (Fault(answers(503), lint="proxypass-order"),),
+        passing('ProxyPassMatch "^/(.*)$" "http://127.0.0.2:8888/$1"\n' + PASSING),
+        (Fault(answers(404), lint="proxypass-order", remote="backend-not-found"),),
     ),
     Row(
         "no upgrade=, and the path says what it is for",
         5,
         Site(vhost=VHOST.replace("/ws/", "/websocket/").replace(" upgrade=websocket", "")),
-        (Fault(answers(426), lint="proxypass-upgrade-missing"),),
+        (Fault(answers(426), lint="proxypass-upgrade-missing", remote="upgrade-not-forwarded"),),
         path="/websocket/echo",
     ),
     Row(
@@ -162,7 +196,7 @@ LINT_ROWS = [
             + "RewriteEngine On\nRewriteRule ^/(.*)$ http://127.0.0.1:8888/$1 [P]\n"
             + RULES.partition("\n")[2].replace("^ws/", "^/ws/")
         ),
-        (Fault(answers(404), lint="rewrite-swallowed"),),
+        (Fault(answers(404), lint="rewrite-swallowed", remote="backend-not-found"),),
     ),
     Row(
         "a slash too few",
@@ -170,7 +204,7 @@ LINT_ROWS = [
         passing(
             'ProxyPass "/ws/" "http://127.0.0.1:8888" upgrade=websocket connectiontimeout=5 timeout=120\n'
         ),
-        (Fault(answers(500, 502), lint="proxypass-slash"),),
+        (Fault(answers(500, 502), lint="proxypass-slash", remote="backend-name-unknown"),),
     ),
     Row(
         "a slash too few behind a path",
@@ -179,7 +213,7 @@ LINT_ROWS = [
             passing('ProxyPass "/ws/" "http://127.0.0.1:8888/ws" upgrade=websocket timeout=120\n'),
             backend="echo below /ws/",
         ),
-        (Fault(answers(404), lint="proxypass-slash"),),
+        (Fault(answers(404), lint="proxypass-slash", remote="backend-not-found"),),
     ),
     Row(
         "a variable without its %",
@@ -188,52 +222,67 @@ LINT_ROWS = [
             rules(RULES.replace(ECHO, "RewriteRule ^ws/ ws://127.0.0.1:8888{REQUEST_URI} [P]\n")),
             backend="echo below /ws/",
         ),
-        (Fault(answers(500, 502), lint="rewrite-missing-percent"),),
+        (Fault(answers(500, 502), lint="rewrite-missing-percent", remote="backend-name-unknown"),),
     ),
     Row(
         "a rule without a slash before its path",
         6,
         rules(RULES.replace("8888/$1", "8888$1")),
-        (Fault(page_connects_to("/ws/@127.0.0.1:8889/"), lint="rewrite-client-picks-host"),),
+        (
+            Fault(
+                page_connects_to("/ws/@127.0.0.1:8889/"),
+                lint="rewrite-client-picks-host",
+                remote="backend-name-unknown",
+            ),
+        ),
     ),
     Row(
         "a rule without [P]",
         6,
         rules(RULES.replace(" [P]", " [L]")),
-        (Fault(answers(302), lint="rewrite-no-proxy-flag"),),
+        (Fault(answers(302), lint="rewrite-no-proxy-flag", remote="handshake-redirected"),),
     ),
     Row(
         "rules asleep",
         6,
         rules(RULES.partition("\n")[2]),
-        (Fault(answers(404), lint="rewrite-engine-missing"),),
+        (Fault(answers(404), lint="rewrite-engine-missing", remote="handshake-not-found"),),
     ),
     # 7 to 9: time and room.
     Row(
         "an idle socket cut within seconds",
         7,
         replace(passing(PASSING.replace("timeout=120", "timeout=1")), server="Timeout 1"),
-        (Fault(goes_idle, lint="idle-timeout-short"),),
+        (Fault(goes_idle, lint="idle-timeout-short", remote="idle-cut", idle=1.5),),
     ),
     Row(
         "fewer workers than written",
         8,
         Site(mpm="ServerLimit 1\nStartServers 1\nThreadsPerChild 2\nMaxRequestWorkers 64"),
-        (Fault(hangs, lint="mpm-workers-cut", during=every_worker_taken),),
+        (
+            Fault(
+                hangs,
+                lint="mpm-workers-cut",
+                remote="tls-silent",
+                server="workers-exhausted",
+                beside=("mpm-workers-cut",),
+                during=every_worker_taken,
+            ),
+        ),
     ),
     # 10, 11: the backend.
     Row(
         "a backend by TLS without SSLProxyEngine",
         11,
         replace(passing(PASSING.replace('"http://', '"https://')), backend="by TLS"),
-        (Fault(answers(500, marks="AH01961"), lint="proxy-tls-engine-missing"),),
+        (Fault(answers(500, marks="AH01961"), lint="proxy-tls-engine-missing", remote="apache-error"),),
     ),
     # 12, 18: browsers.
     Row(
         "Firefox refused",
         12,
         rules(RULES.replace("^(?:keep-alive\\s*,\\s*)?upgrade$", "^Upgrade$"), vhost=HEADERS + CHECK),
-        (Fault(firefox_is_refused, lint="rewrite-connection-exact"),),
+        (Fault(firefox_is_refused, lint="rewrite-connection-exact", remote="handshake-firefox"),),
     ),
     Row(
         "sockets over HTTP/2",
@@ -252,7 +301,14 @@ LINT_ROWS = [
         "LogLevel of a module that is not loaded",
         19,
         Site(server="LogLevel warn proxy_wstunnel:trace1"),
-        (Fault(refuses_to_start, lint="loglevel-module-missing", server="server-refused"),),
+        (
+            Fault(
+                refuses_to_start,
+                lint="loglevel-module-missing",
+                remote="port-refused",
+                server="server-refused",
+            ),
+        ),
     ),
     Row(
         "the client's address from a header of anybody's",
@@ -300,13 +356,27 @@ LINT_ROWS = [
         "any page may open sockets",
         0,
         Site(vhost=HEADERS + PASSING),
-        (Fault(foreign_page_opens, lint="origin-unchecked", mend=Mend(site=HEALTHY)),),
+        (
+            Fault(
+                foreign_page_opens,
+                lint="origin-unchecked",
+                remote="origin-unchecked",
+                mend=Mend(site=HEALTHY),
+            ),
+        ),
     ),
     Row(
         "the copied rule",
         0,
         rules(COPIED, vhost=""),
-        (Fault(strips_headers, lint="rewrite-connection-unanchored", beside=COPIED_BESIDE),),
+        (
+            Fault(
+                strips_headers,
+                lint="rewrite-connection-unanchored",
+                remote="origin-unchecked",
+                beside=COPIED_BESIDE,
+            ),
+        ),
         path="/echo",
     ),
     Row(
@@ -342,6 +412,7 @@ LINT_ROWS = [
             Fault(
                 foreign_page_opens,
                 lint="request-header-origin",
+                remote="origin-unchecked",
                 beside=("origin-unchecked",),
                 mend=Mend(site=replace(HEALTHY, backend="own origin")),
             ),
@@ -354,7 +425,7 @@ LINT_ROWS = [
             vhost="SSLProtocol -all +TLSv1 +TLSv1.1 +TLSv1.2\nSSLCipherSuite ALL:!aNULL:!eNULL:@SECLEVEL=0\n"
             + VHOST
         ),
-        (Fault(negotiates(ssl.TLSVersion.TLSv1), lint="tls-protocol-weak"),),
+        (Fault(negotiates(ssl.TLSVersion.TLSv1), lint="tls-protocol-weak", remote="tls-protocol-weak"),),
     ),
     Row(
         "an encoded question mark let through",
@@ -367,7 +438,13 @@ LINT_ROWS = [
         "a byte order mark",
         0,
         rules("\ufeff" + RULES),
-        (Fault(answers(500, marks="Invalid command"), lint="config-byte-order-mark"),),
+        (
+            Fault(
+                answers(500, marks="Invalid command"),
+                lint="config-byte-order-mark",
+                remote="apache-error-everywhere",
+            ),
+        ),
     ),
     Row(
         "a section left open",
@@ -377,6 +454,7 @@ LINT_ROWS = [
             Fault(
                 refuses_to_start,
                 lint="config-section-crossed",
+                remote="port-refused",
                 server="server-refused",
                 mend=Mend(site=HEALTHY),
             ),

@@ -1,18 +1,22 @@
 """The fault matrix on live Apaches: what is wrong is named first, the remedy as printed cures it, and nothing false is said beside it."""
 
+import asyncio
 import re
 
 import pytest
 
-from doctor import server
+from doctor import remote, server
 from doctor.findings import Finding
 from doctor.lint import lint
 from tests.integration.faults.evidence import is_healthy
 from tests.integration.faults.places import Place, Site, place
 from tests.integration.faults.row import Fault, Row
 from tests.integration.faults.rows import ROWS
+from tests.waiting import SECOND
 
 pytestmark = pytest.mark.needs("apache")
+
+_PATIENCE = 1.5 * SECOND  # for an answer; Apache and its backend are on this machine
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -25,7 +29,7 @@ def test_row(row: Row) -> None:
             with found.behind(site.backend), found.running():
                 with fault.during(found):
                     assert fault.shows(found)
-                    findings = said(found)
+                    findings = said(found, row.url, fault.idle * SECOND)
                 later = {name for each in row.faults[number + 1 :] for name in each.names}
                 judge(fault, findings, later)
             site = mended(found, site, fault, findings)
@@ -39,12 +43,15 @@ def test_row(row: Row) -> None:
                 assert_healthy(found)
 
 
-def said(found: Place) -> dict[str, list[Finding]]:
+def said(found: Place, url: str = "", idle: float = 0) -> dict[str, list[Finding]]:
     """Return what each examiner finds."""
     files = [found.config, *([found.htaccess] if found.htaccess.exists() else [])]
     return {
         "lint": lint([str(file) for file in files]).findings,
         "server": server.examine(config=str(found.config), path=found.path).findings,
+        "remote": asyncio.run(
+            remote.examine(found.filled(url) or found.url, ca_file=found.ca, timeout=_PATIENCE, idle=idle)
+        ).findings,
     }
 
 
