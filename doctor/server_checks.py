@@ -220,7 +220,8 @@ def _cut(configuration: Configuration, mpm: str, group: dict[str, Directive]) ->
         edit = _raised(configuration, group, "ThreadLimit", threads)
         yield _told("mpm-workers-cut", group["threadsperchild"], edit)
     elif wanted is not None and threads and wanted > threads * numbers.get("serverlimit", 16):
-        edit = _raised(configuration, group, "ServerLimit", -(-wanted // threads))
+        # Twice that: after a reload children with open sockets keep their slots.
+        edit = _raised(configuration, group, "ServerLimit", 2 * -(-wanted // threads))
         yield _told("mpm-workers-cut", group["maxrequestworkers"], edit)
     elif wanted is not None and threads and wanted % threads:
         new = str(-(-wanted // threads) * threads)
