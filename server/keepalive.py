@@ -61,5 +61,5 @@ class Keepalive:
             if pinged > pinged_before:
                 return
             del self._pinged[wire]
-            if wire.is_silent:
+            if wire.is_silent and not wire.is_held_up:
                 wire.drop(*KEEPALIVE_TIMEOUT)

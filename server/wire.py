@@ -94,6 +94,11 @@ class Wire(ServerConnection):
         """Tell which frames it can be sent, as in frames.py."""
         return kind_of(self.protocol)
 
+    @property
+    def is_held_up(self) -> bool:
+        """Tell whether we read no more from a client that reads what we send: then its silence says nothing of it."""
+        return self.recv_messages.paused and not self.transport.get_write_buffer_size()
+
     def write(self, frame: bytes) -> None:
         """Put a frame on the wire without waiting, behind what its groups have for it."""
         self._catch_up()

@@ -40,3 +40,38 @@ async def test_silence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         mute.sendall(b"\x88\x80\x00\x00\x00\x00")
         await until(lambda: here.backend.open == 1)
     await until(lambda: not here.backend.keepalive._to_ping and not here.backend.keepalive._pinged)
+
+
+def text(payload: bytes) -> bytes:
+    """Write a client's frame of 126 bytes or more, its mask all zeros."""
+    return b"\x81\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
+
+
+async def test_held_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not read from, because its program is busy, is not taken for dead: its pongs wait behind what it said."""
+    monkeypatch.setattr(app, "PING_TIMEOUT", 0.2)
+    here = await start(ping_interval=0.1, program=("/bin/sleep", "1000"))
+    with await asyncio.to_thread(open_socket, here.port) as sock:
+        sock.settimeout(SECONDS)
+        (wire,) = here.backend.live
+        sock.sendall(text(b"x" * 1000) * 300)
+        await until(lambda: wire.is_held_up)
+        heard = b""
+        while len(heard) < 20 * len(PING):
+            heard += await asyncio.to_thread(sock.recv, len(PING))
+            assert heard.endswith(PING)
+
+
+async def test_reads_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not read from, because it reads nothing of what comes back, is dropped all the same."""
+    monkeypatch.setattr(app, "PING_TIMEOUT", 0.2)
+    here = await start(ping_interval=0.1)
+    with await asyncio.to_thread(open_socket, here.port, "/ws/echo") as sock:
+        sock.settimeout(0)
+        (wire,) = here.backend.live
+        loop = asyncio.get_running_loop()
+        flood = asyncio.create_task(loop.sock_sendall(sock, text(b"x" * 60_000) * 500))
+        await until(lambda: wire.recv_messages.paused and wire.transport.get_write_buffer_size() > 0)
+        await until(lambda: wire.protocol.close_sent is not None)
+        flood.cancel()
+        assert wire.protocol.close_sent.code == 1011  # type: ignore[union-attr]  # the wait ended on it
