@@ -1,5 +1,7 @@
 """What follows from what the backends did when they were asked straight."""
 
+import re
+
 from .examination import Check, Examination, Outcome
 from .findings import Finding
 from .findings.server import ASTRAY
@@ -111,4 +113,20 @@ def _switched(each: Reached) -> tuple[Finding | None, str, str]:
 
 def _finding(each: Reached, name: str, words: str) -> Finding:
     line = each.hop.directive
-    return Finding(name, line.file, line.line, words)
+    return Finding(name, line.file, line.line, words, instead=_instead(each, name, line.text))
+
+
+def _instead(each: Reached, name: str, text: str) -> str:
+    """Return the lines that mend it, where they follow from what was seen."""
+    if name == "host-not-preserved":
+        return "ProxyPreserveHost On"
+    if name == "backend-speaks-tls" and each.hop.host:
+        return "SSLProxyEngine on\n" + re.sub(
+            r"\b(ws|http)(?=://)", r"\1s", text, count=1, flags=re.IGNORECASE
+        )
+    if name == "backend-speaks-plain":
+        return re.sub(r"\b(ws|http)s(?=://)", r"\1", text, count=1, flags=re.IGNORECASE)
+    good = [where.rpartition(":")[0] for where, why in each.addresses if not why]
+    if name == "backend-first-address" and good:
+        return re.sub(r"(?<=://)localhost\b", good[0], text, count=1, flags=re.IGNORECASE)
+    return ""

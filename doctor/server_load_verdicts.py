@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from .examination import Check, Examination, Outcome
 from .findings import Finding
-from .server_seen import Seen
+from .server_seen import Seen, Sizes
 
 _NEARLY = 0.9
 _FILES_OF_TUNNEL, _FILES_BESIDE = 3, 64
+_DEBIAN_FILES = 8192  # what its apachectl asks for
 _OTHER_THREADS = 2  # of each child: the main one and the listener
 _FULL = ("AH00484", "AH00161", "AH00286", "AH10159")
 _NO_SLOT = ("AH03490",)
@@ -51,18 +52,20 @@ def _capacity(seen: Seen) -> Finding | None:
             "slots-exhausted",
             f"{seen.leaving} of {sizes.slots} slots are held by children that leave",
             symptoms,
+            _more_slots(sizes),
         )
     if silent:
         if seen.tunnels >= sizes.workers * _NEARLY or seen.log.has(*_FULL):
-            return _finding(seen, "workers-exhausted", used, symptoms)
+            return _finding(seen, "workers-exhausted", used, symptoms, _twice(sizes))
         return _finding(seen, "server-silent", used, symptoms)
     busy = seen.answer.busy
     if (busy is not None and busy - 1 >= sizes.workers * _NEARLY) or seen.tunnels >= sizes.workers * _NEARLY:
-        return _finding(
-            seen, "workers-few", used if busy is None else f"{busy} of {sizes.workers} workers at work", ()
-        )
+        words = used if busy is None else f"{busy} of {sizes.workers} workers at work"
+        return _finding(seen, "workers-few", words, (), _twice(sizes))
     if seen.log.has(*_FULL):
-        return _finding(seen, "workers-were-exhausted", f"MaxRequestWorkers {sizes.workers}", ())
+        return _finding(
+            seen, "workers-were-exhausted", f"MaxRequestWorkers {sizes.workers}", (), _twice(sizes)
+        )
     return None
 
 
@@ -72,11 +75,12 @@ def _slots(seen: Seen) -> Finding | None:
     if not seen.has_tunnels:
         return None
     numbers = f"ServerLimit {sizes.slots}, {sizes.children} for MaxRequestWorkers {sizes.workers}"
-    if sizes.slots <= sizes.children and (sizes.is_chosen or seen.log.has(*_NO_SLOT)):
+    if sizes.slots <= sizes.children and (sizes.file or seen.log.has(*_NO_SLOT)):
         symptoms = ("the scoreboard was full (AH03490)",) if seen.log.has(*_NO_SLOT) else ()
-        return _finding(seen, "slots-no-reserve", numbers, symptoms)
+        return _finding(seen, "slots-no-reserve", numbers, symptoms, _more_slots(sizes))
     if seen.leaving and sizes.slots - seen.leaving < sizes.children:
-        return _finding(seen, "slots-few", f"{numbers}, {seen.leaving} held by children that leave", ())
+        words = f"{numbers}, {seen.leaving} held by children that leave"
+        return _finding(seen, "slots-few", words, (), _more_slots(sizes))
     return None
 
 
@@ -93,17 +97,33 @@ def _limits(seen: Seen) -> Iterator[Finding]:
         return
     files = sizes.threads * _FILES_OF_TUNNEL + _FILES_BESIDE
     if running.files is not None and running.files < files:
-        yield _finding(seen, "files-limit", f"{running.files}, and a full child takes {files}", ())
+        words = f"{running.files}, and a full child takes {files}"
+        instead = f"APACHE_ULIMIT_MAX_FILES='ulimit -n {max(_DEBIAN_FILES, 2 * files)}'"
+        yield Finding("files-limit", "/etc/apache2/envvars", 0, words, instead=instead)
     tasks = sizes.workers + sizes.slots * _OTHER_THREADS + 1
     if running.tasks is not None and running.tasks < tasks:
-        yield _finding(seen, "tasks-limit", f"{running.tasks}, and all children take {tasks}", ())
+        words = f"{running.tasks}, and all children take {tasks}"
+        yield Finding("tasks-limit", "apache2.service", 0, words, instead=f"[Service]\nTasksMax={2 * tasks}")
     for address, count in seen.connections.items():
         if seen.ports and not address.startswith("unix:") and count >= seen.ports * _NEARLY:
             yield Finding("ports-few", address, 0, f"{count} of {seen.ports} are in use")
 
 
-def _finding(seen: Seen, name: str, words: str, symptoms: tuple[str, ...]) -> Finding:
-    return Finding(name, seen.main_file, 0, words, symptoms=symptoms)
+def _finding(seen: Seen, name: str, words: str, symptoms: tuple[str, ...], instead: str = "") -> Finding:
+    place = (seen.sizes.file, seen.sizes.line) if seen.sizes.file else (seen.main_file, 0)
+    return Finding(name, *place, words, instead=instead, symptoms=symptoms)
+
+
+def _twice(sizes: Sizes) -> str:
+    """Return the lines for twice as many workers, with slots for as many children once more after a reload."""
+    workers = 2 * sizes.workers
+    slots = max(sizes.slots, 2 * -(-workers // sizes.threads))
+    return f"ServerLimit {slots}\nMaxRequestWorkers {workers}"
+
+
+def _more_slots(sizes: Sizes) -> str:
+    """Return the line for slots that three reloads may take."""
+    return f"ServerLimit {max(sizes.slots, sizes.children) + 3 * sizes.children}"
 
 
 def _workers(seen: Seen) -> str:

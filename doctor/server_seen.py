@@ -27,14 +27,16 @@ class Sizes:
         workers: MaxRequestWorkers, as Apache cuts it.
         slots: ServerLimit.
         threads: ThreadsPerChild; 1 on prefork.
-        is_chosen: whether somebody wrote any of them down.
+        file: where MaxRequestWorkers is written down, or ServerLimit; empty: nowhere.
+        line: likewise.
     """
 
     mpm: str = "event"
     workers: int = 400
     slots: int = _SLOTS
     threads: int = _THREADS
-    is_chosen: bool = False
+    file: str = ""
+    line: int = 0
 
     @property
     def children(self) -> int:
@@ -50,12 +52,13 @@ def sizes(configuration: Configuration, modules: frozenset[str]) -> Sizes:
         values = [int(each.word(0)) for each in configuration.named(*names) if each.word(0).isdigit()]
         return values[-1] if values and values[-1] else default
 
-    is_chosen = bool(configuration.named("maxrequestworkers", "maxclients", "serverlimit"))
+    written = configuration.named("maxrequestworkers", "maxclients") or configuration.named("serverlimit")
+    place = (written[-1].file, written[-1].line) if written else ("", 0)
     threads = 1 if mpm == "prefork" else number(_THREADS, "threadsperchild")
     slots = number(_DEFAULT_SLOTS.get(mpm, _SLOTS), "serverlimit")
     most = slots * threads
     workers = min(number(most, "maxrequestworkers", "maxclients"), most)
-    return Sizes(mpm, max(threads, workers // threads * threads), slots, threads, is_chosen)
+    return Sizes(mpm, max(threads, workers // threads * threads), slots, threads, *place)
 
 
 @dataclass(frozen=True)

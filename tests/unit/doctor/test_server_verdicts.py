@@ -25,7 +25,7 @@ OLD = NOW.timestamp() - 3600
 LINE = Directive("proxypass", (), "ProxyPass /ws/ ws://127.0.0.1:8888/", "a.conf", 7, 0, 0, (), ())
 HOP = Hop(LINE, "/ws/", "site.test", "127.0.0.1", 8888, "", "ws", "/ws/", is_exact=True, idle=120)
 WELL = Reached(HOP, (("127.0.0.1:8888", ""),), "", 101, "", accepted=True)
-SIZES = Sizes("event", 100, 10, 25, is_chosen=True)
+SIZES = Sizes("event", 100, 10, 25, "/etc/apache2/mpm.conf", 3)
 SEEN = Seen(
     Apache(Path("/usr/sbin/apache2"), (), {}, 10, "Apache/2.4.71 (Debian)"),
     Dump(modules=frozenset({"mpm_event", "proxy_http"}), log="/var/log/apache2/error.log"),
@@ -78,9 +78,9 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "no slot": ({"answer": SILENT, "processes": children(0, 10), "connections": {"x": 100}}, ["slots-exhausted"]),
     "few slots": ({"processes": children(3, 7)}, ["slots-few"]),
     "slots enough": ({"processes": children(4, 6)}, []),
-    "no reserve": ({"sizes": Sizes("event", 100, 4, 25, is_chosen=True)}, ["slots-no-reserve"]),
+    "no reserve": ({"sizes": Sizes("event", 100, 4, 25, "/etc/apache2/mpm.conf", 3)}, ["slots-no-reserve"]),
     "no reserve, no sockets": (
-        {"sizes": Sizes("event", 100, 4, 25, is_chosen=True), "has_tunnels": False, "reached": ()},
+        {"sizes": Sizes("event", 100, 4, 25, "/etc/apache2/mpm.conf", 3), "has_tunnels": False, "reached": ()},
         [],
     ),
     "cgid is no child": ({"processes": replace(children(2, 0), children=(Child(9, OLD, 1),))}, []),
@@ -179,3 +179,21 @@ def test_flaws_by_version_and_module() -> None:
     assert [flaw.name for flaw in versions.flaws("2.4.66", {"http2"}) if flaw.since] == ["CVE-2026-23918"]
     assert not [flaw for flaw in versions.flaws("2.4.65", {"http2"}) if flaw.since]
     assert not [flaw for flaw in versions.flaws("2.4.66", set()) if flaw.module]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"answer": SILENT, "log": logged("AH00484")}, "ServerLimit 16\nMaxRequestWorkers 200"),
+        ({"sizes": Sizes("event", 100, 4, 25, "a", 1)}, "ServerLimit 16"),
+        ({"reached": (replace(WELL, fault="host", status=403),)}, "ProxyPreserveHost On"),
+        (
+            {"reached": (replace(WELL, fault="tls", status=None),)},
+            "SSLProxyEngine on\nProxyPass /ws/ wss://127.0.0.1:8888/",
+        ),
+    ],
+)
+def test_lines_to_write(changes: dict[str, object], lines: str) -> None:
+    """Where the lines that mend it follow from what was seen, they are said to the letter."""
+    (finding,) = judged(replace(SEEN, **changes)).findings  # type: ignore[arg-type] # the table names fields
+    assert finding.instead == lines
