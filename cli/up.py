@@ -21,6 +21,7 @@ from apache.errors import ApacheError
 from apache.site import Site
 from certs.errors import CertsFault
 
+from .checkup import check_up
 from .descriptions import add_site_option, read_sites
 from .errors import RunFault, UsageFault
 from .paths import plain_directory, state_directory
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 _shake_hands(stack, wait=args.no_backend)
                 sys.stdout.write(f"ready {stack.url}\n")
                 sys.stdout.flush()
+                check_up(stack)
                 _watch(stack)
             finally:
                 for number in _STOP_SIGNALS:

@@ -1,9 +1,11 @@
 """`up`: one line when it is ready, everything gone when it ends, one clear line when it cannot."""
 
 import os
+import re
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from tests.unit.certs.issuing import issue
 from tests.unit.cli.commands import Up, in_its_own_mounts, own_ports, up, wsfront
-from tests.waiting import until
+from tests.waiting import SECOND, until
 
 pytestmark = pytest.mark.needs("apache")
 
@@ -39,6 +41,20 @@ def test_is_ready_and_stops(folder: Path, number: signal.Signals) -> None:
         assert running.nothing_left()
     assert (status, out) == (0, "")
     assert "Traceback" not in err
+
+
+def test_doctor_after_ready(folder: Path) -> None:
+    """Once it is ready the doctor has a look, and says in one line that all is well, within two seconds."""
+    with up(folder) as running:
+        assert running.ready()
+        begun = time.monotonic()
+        assert running.process.stderr
+        lines = iter(running.process.stderr.readline, "")
+        told = next(line for line in lines if line.startswith("doctor: "))
+        assert re.fullmatch(r"doctor: /ws/ healthy, \d\.\d s\n", told)
+        assert time.monotonic() - begun < 2 * SECOND
+        running.process.terminate()
+        assert running.end()[:2] == (0, "")
 
 
 def test_a_second_signal_changes_nothing(folder: Path) -> None:
