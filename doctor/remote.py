@@ -1,7 +1,7 @@
 """Examine a WebSocket from anywhere, as a browser would meet it: nothing of the server is needed.
 
-`remote_url` reads the address, `remote_probes` asks (by `remote_tls`, `remote_http` and `remote_socket`), `remote_verdicts` and
-`remote_refusals` judge what came back.
+`remote_url` reads the address, `remote_probes` asks (by `remote_tls`, `remote_http` and `remote_socket`), `remote_verdicts`,
+`remote_refusals` and `remote_socket_verdicts` judge what came back.
 """
 
 from . import remote_tls
@@ -30,8 +30,8 @@ async def examine(
 ) -> Examination:
     """Ask a WebSocket all that can be asked from outside, and judge it.
 
-    At most four connections are open at once besides two sockets, and some twenty are made. Ends within six times the limit
-    and the idle time, whatever the server does.
+    At most four connections are open at once besides two sockets, and some twenty are made. Ends within seven times the
+    limit and the idle time, whatever the server does.
 
     Args:
         url: wss:// or ws://; https:// and http:// mean the socket at the same address.

@@ -27,7 +27,7 @@ BODY_MOST = 256 * 1024
 AGENT = "Mozilla/5.0 (compatible; wsfront doctor)"
 UPGRADED = 101  # RFC 6455, 4.1
 _BODY_SECONDS = 2.0
-_GOODBYE_SECONDS = 1.0
+_GOODBYE_SECONDS = 0.5
 _CLOSE = b"\x88\x82\0\0\0\0\x03\xe8"  # a masked close frame, 1000 (RFC 6455, 5.5.1)
 _AT_ONCE = 4
 
@@ -87,10 +87,10 @@ class Line:
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
-    async def leave(self) -> None:
+    async def leave(self, limit: float) -> None:
         """Say goodbye on a socket just opened, so that nobody has to wonder at 1006, and close it."""
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_GOODBYE_SECONDS):
+            async with asyncio.timeout(min(limit, _GOODBYE_SECONDS)):
                 self.writer.write(_CLOSE)
                 while await self.reader.read(HEAD_MOST):
                     pass
@@ -162,7 +162,7 @@ class Asker:
                 is_open = is_kept and answer.status == UPGRADED
             finally:
                 if not is_open:
-                    await (line.leave() if answer and answer.status == UPGRADED else line.close())
+                    await (line.leave(self.limit) if answer and answer.status == UPGRADED else line.close())
             return answer, line if is_open else None
 
     def _head(self, target: str, headers: Sequence[str], port: int) -> bytes:

@@ -6,13 +6,13 @@ Pure: nothing is asked here. What belongs to no fault is a check, and never a fi
 import re
 from datetime import timedelta
 
-from .examination import Check, Examination
+from .examination import Examination
 from .findings import SEVERITIES, Finding
+from .remote_book import Book, milliseconds
 from .remote_http import Answer
-from .remote_http2 import Http2Seen
 from .remote_refusals import refusal, words_of
 from .remote_seen import Observations, Reach
-from .remote_socket import CLOSE_CODE, SocketSeen
+from .remote_socket_verdicts import sockets
 from .remote_tls import Certificate, TlsSeen
 
 _SOON = timedelta(days=14)
@@ -22,7 +22,6 @@ _SELF_SIGNED, _NO_ISSUER = {18}, {2, 20, 21}  # X509_V_ERR_… (openssl-verifica
 _DATES = {9, 10}
 _OURS = "wsfront local authority"
 _FALLBACK = "Apache Managed Domain Fallback"
-_FAILED = {1002, 1011}  # RFC 6455, 7.4.1
 _CHAIN = ("server", "via", "x-cache", "x-served-by", "x-powered-by")
 _TRACES = {
     "cf-ray": "Cloudflare",
@@ -37,29 +36,9 @@ _TRACES = {
 _PLAIN_SOCKET = re.compile(rb"[\"'`]ws://[^\"'`\s]{0,60}")
 
 
-class _Book:
-    """Collect checks and findings; a check is as bad as the gravest finding it brings."""
-
-    def __init__(self, seen: Observations) -> None:
-        self.url = str(seen.asked)
-        self.examination = Examination(self.url)
-
-    def check(self, name: str, seen: str, *found: Finding | None) -> None:
-        findings = [each for each in found if each]
-        is_bad = any(each.entry.severity == "error" for each in findings)
-        self.examination.checks.append(Check(name, "bad" if is_bad else "odd" if findings else "good", seen))
-        self.examination.findings += findings
-
-    def finding(self, name: str, seen: str, instead: str = "") -> Finding:
-        return Finding(name, self.url, 0, seen, instead=instead)
-
-    def unchecked(self, sentence: str) -> None:
-        self.examination.not_checked.append(sentence)
-
-
 def judge(seen: Observations) -> Examination:
     """Return what the observations come to: the cause that explains the most first."""
-    book = _Book(seen)
+    book = Book(seen)
     if seen.no_name:
         words = f"{seen.asked.host}: {seen.no_name}"
         book.check("Name", words, book.finding("name-unknown", words))
@@ -77,13 +56,14 @@ def judge(seen: Observations) -> Examination:
         else:
             _asked(seen, book)
     if seen.is_cut:
-        book.unchecked("what else there was to ask: it took too long")
+        book.check("Time", "over before all was asked", book.finding("site-slow", "not all could be asked"))
+        book.unchecked("what else there was to ask")
     # Stable: within a severity the order is that of the way in, where what comes first explains what comes later.
     book.examination.findings.sort(key=lambda each: SEVERITIES.index(each.entry.severity))
     return book.examination
 
 
-def _reached(seen: Observations, book: _Book) -> None:
+def _reached(seen: Observations, book: Book) -> None:
     addresses = ", ".join(each.address for each in seen.reaches)
     if not seen.wanted.address:
         book.check("Name", f"{seen.asked.host} is {addresses}")
@@ -101,7 +81,7 @@ def _reached(seen: Observations, book: _Book) -> None:
     for each in untold:
         book.unchecked(f"{each.address}: this machine has no way there ({each.detail})")
     told = [each for each in dead if each not in untold]
-    words = ", ".join(f"{each.address} in {_milliseconds(each.seconds)}" for each in good)
+    words = ", ".join(f"{each.address} in {milliseconds(each.seconds)}" for each in good)
     lost = ", ".join(f"{each.address}: {_failed(each)}" for each in told)
     book.check(
         "Connection",
@@ -115,7 +95,7 @@ def _failed(reach: Reach) -> str:
     return words.get(reach.failure, reach.failure) + (f" ({reach.detail})" if reach.detail else "")
 
 
-def _tls(seen: Observations, tls: TlsSeen, book: _Book) -> bool:
+def _tls(seen: Observations, tls: TlsSeen, book: Book) -> bool:
     """Judge TLS; return whether anything can be asked by it."""
     if tls.failure:
         plain = seen.plain
@@ -148,7 +128,7 @@ def _certificate_words(seen: Observations, certificate: Certificate) -> str:
 
 
 def _certificate(
-    seen: Observations, tls: TlsSeen, certificate: Certificate, book: _Book
+    seen: Observations, tls: TlsSeen, certificate: Certificate, book: Book
 ) -> list[Finding | None]:
     names = ", ".join(certificate.names[:4]) or "no name"
     if _FALLBACK in certificate.issuer:
@@ -183,7 +163,7 @@ def _chain_fault(tls: TlsSeen, certificate: Certificate) -> str:
     return "certificate-unknown-authority"
 
 
-def _asked(seen: Observations, book: _Book) -> None:
+def _asked(seen: Observations, book: Book) -> None:
     if seen.page and not seen.page.failure:
         book.check("Page", f"GET /: {words_of(seen.page)}", *_page(seen, seen.page, book))
     if seen.port_80:
@@ -195,28 +175,18 @@ def _asked(seen: Observations, book: _Book) -> None:
     chrome, firefox = seen.shakes["chrome"], seen.shakes["firefox"]
     if chrome.is_open and firefox.is_open:
         book.check(
-            "Handshake", f"101 in {_milliseconds(chrome.answer.seconds)}, as Chrome and Firefox send it"
+            "Handshake", f"101 in {milliseconds(chrome.answer.seconds)}, as Chrome and Firefox send it"
         )
     else:
         words = f"Chrome's: {words_of(chrome.answer)}; Firefox's: {words_of(firefox.answer)}"
         if (chrome.answer.failure, chrome.answer.status) == (firefox.answer.failure, firefox.answer.status):
             words = words_of(chrome.answer)
         book.check("Handshake", words, fault)
-    if not (chrome.is_open or firefox.is_open):
-        book.unchecked("the socket itself, Origin, queries and encoded paths: no handshake succeeds")
-    else:
-        _origin(seen, book)
-        _targets(seen, book)
-        if seen.socket:
-            _socket(seen.socket, book, is_echo=seen.echoes)
-    if seen.http2:
-        _http2(seen, seen.http2, book)
-    if seen.idle:
-        _idle(seen, seen.idle, book)
+    sockets(seen, book)
     _way(seen, book)
 
 
-def _page(seen: Observations, page: Answer, book: _Book) -> list[Finding | None]:
+def _page(seen: Observations, page: Answer, book: Book) -> list[Finding | None]:
     text = b"\n".join([page.body, *seen.scripts])
     found: list[Finding | None] = []
     plain = _PLAIN_SOCKET.search(text)
@@ -251,107 +221,7 @@ def _allows(policy: str, seen: Observations) -> bool:
     return False
 
 
-def _origin(seen: Observations, book: _Book) -> None:
-    own = seen.shakes["chrome" if seen.shakes["chrome"].is_open else "firefox"]
-    foreign, none = seen.shakes.get("foreign"), seen.shakes.get("none")
-    if not foreign or not none:
-        return
-    words = f"own {_short(own.answer)}, foreign {_short(foreign.answer)}, none {_short(none.answer)}"
-    fault = None
-    if foreign.is_open and not seen.wanted.any_origin:
-        fault = book.finding("origin-unchecked", "101 to a page of another site")
-    book.check("Origin", words, fault)
-
-
-def _targets(seen: Observations, book: _Book) -> None:
-    names = {"query": "?query", "slash": "%2F", "question": "%3F"}
-    parts = [
-        f"{label} {_short(seen.shakes[name].answer)}" for name, label in names.items() if name in seen.shakes
-    ]
-    query = seen.shakes.get("query")
-    is_refused = query and not query.is_open and not query.answer.failure
-    fault = book.finding("query-refused", words_of(query.answer)) if query and is_refused else None
-    if parts:
-        book.check("Targets", ", ".join(parts), fault)
-
-
-def _socket(socket: SocketSeen, book: _Book, *, is_echo: bool) -> None:
-    first = "it waits for the client" if socket.first is None else f"it speaks first, {socket.first:,} bytes"
-    if socket.fault:
-        book.check("Socket", socket.fault, book.finding("frames-broken", socket.fault))
-        return
-    if socket.is_cut and not socket.is_left:
-        book.check("Socket", "cut without a close frame", book.finding("socket-cut", "1006 at once"))
-        return
-    if socket.close_code is not None and not socket.is_left:
-        words = f"closed by the server: {socket.close_code} {socket.close_reason}".rstrip()
-        fault = book.finding("socket-failed", words) if socket.close_code in _FAILED else None
-        book.check("Socket", words, fault)
-        book.unchecked("pings and messages: the server closed the socket before")
-        return
-    if socket.pong_seconds is None:
-        book.check("Ping", "no pong", book.finding("pong-missing", "no pong within the time"))
-    else:
-        book.check("Ping", f"pong in {_milliseconds(socket.pong_seconds)}; {first}")
-    if is_echo:
-        lost = [kind for kind, is_good in socket.echoes.items() if not is_good]
-        words = ", ".join(socket.echoes)
-        fault = book.finding("echo-broken", f"did not come back: {', '.join(lost)}") if lost else None
-        book.check("Messages", f"{words}: " + ("not all echoed" if lost else "echoed"), fault)
-    else:
-        book.unchecked("messages: only a path that echoes is sent any (--echo)")
-    _close(socket, book)
-
-
-def _close(socket: SocketSeen, book: _Book) -> None:
-    if not socket.is_left:
-        return
-    if socket.is_answered:
-        same = "comes back" if socket.close_code == CLOSE_CODE else f"is answered with {socket.close_code}"
-        book.check("Close", f"{CLOSE_CODE} {same}")
-    else:
-        words = "the connection ends without a close frame" if socket.is_cut else "no answer to a close"
-        book.check("Close", words, book.finding("close-unanswered", words))
-
-
-def _http2(seen: Observations, http2: Http2Seen, book: _Book) -> None:
-    if not http2.is_announced:
-        book.check("HTTP/2", "for pages; sockets by HTTP/1.1")
-        return
-    over, by_http1 = http2.socket, seen.socket
-    fault = None
-    if not over:
-        words = f"announced for sockets, and refused: {http2.status or http2.detail}"
-        # What refuses every handshake is told once.
-        is_other = any(seen.shakes[name].is_open for name in ("chrome", "firefox"))
-        fault = book.finding("http2-refused", words) if is_other else None
-    elif by_http1 and by_http1.first is not None and over.is_first_held:
-        words = "the server's first message is held back until the client speaks; not so by HTTP/1.1"
-        fault = book.finding("http2-websockets", words)
-    elif over.pong_seconds is None:
-        words = "a socket opens, and does not answer a ping"
-        fault = book.finding("http2-refused", words)
-    else:
-        words = f"for sockets too: pong in {_milliseconds(over.pong_seconds)}"
-    book.check("HTTP/2", words, fault)
-
-
-def _idle(seen: Observations, idle: SocketSeen, book: _Book) -> None:
-    seconds = f"{idle.idle_seconds:.0f} s"
-    if idle.close_code is not None and not idle.is_left:
-        book.check("Idle", f"closed by the server with {idle.close_code} after {seconds}")
-    elif (idle.is_cut and not idle.is_left) or idle.pong_seconds is None:
-        words = (
-            f"cut after {seconds} without a byte"
-            if idle.idle_seconds < seen.wanted.idle
-            else f"dead after {seconds}"
-        )
-        book.check("Idle", words, book.finding("idle-cut", words))
-    else:
-        book.check("Idle", f"alive after {seconds} in which the client said nothing")
-
-
-def _way(seen: Observations, book: _Book) -> None:
+def _way(seen: Observations, book: Book) -> None:
     """Say what the proxies on the way say of themselves."""
     answers = [each for each in (seen.page, seen.plain, seen.shakes["chrome"].answer) if each]
     said: dict[str, None] = {}
@@ -363,11 +233,3 @@ def _way(seen: Observations, book: _Book) -> None:
                 said[_TRACES[name]] = None
     if said:
         book.check("On the way", "; ".join(said))
-
-
-def _short(answer: Answer) -> str:
-    return str(answer.status or answer.failure)
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000)):,} ms"

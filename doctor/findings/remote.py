@@ -108,6 +108,12 @@ ENTRIES: dict[str, Entry] = {
         "Compare the sockets open with MaxRequestWorkers, and ServerLimit with generations; `./wsfront plan --connections "
         "N` gives the numbers.",
     ),
+    "site-slow": Entry(
+        "warning",
+        "answers that take so long that not all could be asked",
+        "Each came within its time, or not at all, and together they took more than six times that.",
+        "Ask again with `--timeout` of more seconds; then see what keeps the server busy.",
+    ),
     "handshake-hangs": Entry(
         "error",
         "a handshake without an answer, where pages come at once",
@@ -366,6 +372,13 @@ ENTRIES: dict[str, Entry] = {
         "the backend gives a socket up",
         "It closes with 1011 or 1002 what nobody has used yet: an error of its own, which stands in its log.",
         "See the backend's log for this second.",
+    ),
+    "socket-deaf": Entry(
+        "error",
+        "a socket on which nothing comes back",
+        "The handshake succeeds, and not a frame is answered: something on the way answers 101 and does not tunnel, or "
+        "holds frames back, or the backend does not read.",
+        "Shake hands with the backend itself; then see what stands before Apache: buffers, inspection, an old proxy.",
     ),
     "frames-broken": Entry(
         "error",

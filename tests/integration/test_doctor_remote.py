@@ -12,6 +12,7 @@ from apache.httpd import free_ports
 from certs.store import Store
 from doctor.examination import Examination
 from doctor.remote import examine
+from tests.htaccess import MODULES, Vhost, front
 from tests.integration.conftest import FORMS
 from tests.scripted import Request, Script, answering, scripted
 from tests.stacks import Running, running
@@ -81,14 +82,15 @@ async def test_without_tls() -> None:
 
 
 @pytest.mark.needs("apache")
-async def test_backend_that_is_down(front: Running) -> None:
+async def test_backend_that_is_down(alone: Running) -> None:
     """One cause is said once, and names what else it explains."""
-    front.allow("AH00957", "AH01114")
-    ca_file = str(front.stack.store.ca)
-    examination = await examine(f"wss://localhost:{front.https_port}/ws/", ca_file=ca_file)
+    alone.allow("AH00957", "AH01114")
+    ca_file = str(alone.stack.store.ca)
+    examination = await examine(f"wss://localhost:{alone.https_port}/ws/", ca_file=ca_file)
     (finding,) = examination.findings
     assert finding.id == "backend-unreachable"
     assert len(finding.symptoms) == 3
+    alone.check_log()
 
 
 @pytest.mark.needs("apache")
@@ -216,3 +218,47 @@ async def test_garbage_in_the_place_of_tls() -> None:
         assert found(await timed(f"wss://127.0.0.1:{port}/", 6 * 0.5 + 1, timeout=LIMIT)) == ["tls-failed"]
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+HTTP2 = "Protocols h2 http/1.1\n{}\nProxyPass /ws/ http://127.0.0.1:{}/ws/ upgrade=websocket"
+
+
+@pytest.mark.needs("apache")
+@pytest.mark.parametrize(
+    ("directive", "told"), [("", "for pages; sockets by HTTP/1.1"), ("H2WebSockets on", "for sockets too: pong in ")]
+)  # fmt: skip
+async def test_http2(plain: Running, directive: str, told: str) -> None:
+    """Where HTTP/2 is spoken a socket is opened over it only if it is announced."""
+    own = HTTP2.format(directive, plain.backend_port)
+    with front({"localhost": Vhost({"index.html": "page"}, own=own)}, modules=(*MODULES, "http2")) as server:
+        url = f"wss://localhost:{server.https_port}/ws/echo"
+        ca_file = str(server.httpd.directory / "certs/ca/ca.pem")
+        examination = await timed(url, 3, ca_file=ca_file)
+    healthy(examination)
+    assert next(check.seen for check in examination.checks if check.name == "HTTP/2").startswith(told)
+
+
+RULES = """RewriteEngine On
+RewriteCond %{{HTTP:Upgrade}} ^websocket$ [NC]
+RewriteCond %{{HTTP:Connection}} {} [NC]
+RewriteRule ^(.*)$ ws://127.0.0.1:{}/$1 [P]
+"""
+
+
+@pytest.mark.needs("apache")
+@pytest.mark.parametrize(
+    ("connection", "names"),
+    [
+        (r"^(?:keep-alive\s*,\s*)?upgrade$", []),
+        ("^upgrade$", ["handshake-firefox"]),
+        ("^keep-alive,", ["handshake-chrome"]),
+    ],
+)
+async def test_browsers(plain: Running, connection: str, names: list[str]) -> None:
+    """Rules that let Chrome or Firefox pass alone are told, once; all the rest is asked as the other one does."""
+    rules = RULES.format(connection, plain.backend_port)
+    with front({"rules.test": Vhost({".htaccess": rules, "index.html": "page"})}) as server:
+        url = f"ws://rules.test:{server.http_port}/ws/echo"
+        examination = await timed(url, 3, address="127.0.0.1")
+    assert found(examination) == names
+    assert {"Ping", "Messages", "Close"} <= {check.name for check in examination.checks}
