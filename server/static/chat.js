@@ -332,6 +332,8 @@ function submit(text, id = token(), file = null) {
 function pump() {
   clearTimeout(pumping);
   for (const entry of joined && !resuming && !restoring.left ? outbox.filter(({ state }) => state === "waiting") : []) {
+    // One picture at a time: an announcement takes the place of another.
+    if (entry.file && outbox.some(({ file, state }) => file && state === "sending")) continue;
     const wait = spend();
     if (wait) {
       notice(held ? "Messages cannot be kept at the moment. They go out as soon as they can." : "That was quick. The rest goes out in a moment.");
@@ -409,6 +411,7 @@ function settle(entry, line) {
   if (line.data) frame(entry.item, /** @type {Shown} */ (line)); // as everybody sees it
   stamp(entry.item, line.time);
   if (first !== entry.item) place(entry.item); // it overtook one that has to wait
+  if (entry.file) pump();
 }
 
 /** Deal with an error. @param {{code: string, message: string, retry_after?: number}} error @param {Sent} [entry] what caused it */
@@ -424,7 +427,7 @@ function failed({ code, message, retry_after = 1 }, entry) {
   if (entry) mark(entry, wait ? "waiting" : "failed", message);
   if (!wait && !entry) notice(message);
   if (!joined && socket) lost(socket, 1013); // the join itself was refused: the room is full
-  if (!wait) return;
+  if (!wait) return pump();
   bucket = { tokens: 1 - retry_after * limits.per_second, time: performance.now() };
   pump();
 }

@@ -76,6 +76,20 @@ async def test_picked(visit: Visit) -> None:
     await expect(ada.get_by_label("Message", exact=True)).to_have_value("")
 
 
+async def test_several(visit: Visit) -> None:
+    """Pictures picked together are sent one after the other, each whole, and the text belongs to the first."""
+    ada, bob = await visit("Ada"), await visit("Bob")
+    await ada.get_by_label("Message", exact=True).fill("The first")
+    files = [payload(drawn((width, 200))) for width in (900, 300, 600)]
+    await ada.locator("#file").set_input_files(files)
+    await expect(bob.locator(".picture img")).to_have_count(3)
+    await expect(ada.locator(".own[data-state]")).to_have_count(0)
+    for page in (ada, bob):
+        images = await page.locator(".picture img").all()
+        assert [await image.get_attribute("width") for image in images] == ["900", "300", "600"]
+        assert await images[0].get_attribute("alt") == "The first"
+
+
 @pytest.mark.parametrize("how", ["paste", "drop"])
 async def test_handed_over(visit: Visit, how: str) -> None:
     """A pasted or dropped picture is shown, and says whose it is where nothing else is said of it."""
