@@ -252,6 +252,11 @@ class Crowd:
                 person.unacknowledged.pop(message["id"], None)
                 self._served(person)
             case "error":
+                is_answer = "id" not in message and message.get("ref", str(person.resumes)) == str(
+                    person.resumes
+                )
+                if not (is_answer or person.is_current):
+                    return  # of the lines sent together the first that is refused is enough
                 self.errors.append(f"{message['code']}: {message['message']}")
                 person.is_current = False
                 at = person.at

@@ -13,6 +13,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.waiting import SECOND
+
 
 class Ledger:
     """One client over any number of connections, one after the other.
@@ -100,6 +102,11 @@ class Ledger:
                     self._unacknowledged.pop(message["id"], None)
                 case "error":
                     assert message["code"] in ("try-again", "rate-limited"), message
+                    is_answer = "id" not in message and message.get("ref", str(self._resumes)) == str(
+                        self._resumes
+                    )
+                    if not (is_answer or self._current.is_set()):
+                        continue  # of the lines sent together the first that is refused is enough
                     await asyncio.sleep(message.get("retry_after", 0.1))
                     left = -1
                     self._current.clear()
@@ -129,3 +136,31 @@ class Ledger:
 
     async def _send(self, here: ClientConnection, name: str) -> None:
         await here.send(json.dumps({"type": "usermsg", "name": self.name, "message": name, "id": name}))
+
+
+async def traffic(ledgers: list[Ledger], seconds: float) -> None:
+    """Let each client say something, four times a second."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        for ledger in ledgers:
+            await ledger.say()
+        await asyncio.sleep(0.25)
+
+
+async def is_complete(ledgers: list[Ledger]) -> None:
+    """Wait until all have heard all, each line once and in order."""
+    async with asyncio.timeout(20 * SECOND):
+        await asyncio.gather(*(ledger.settled() for ledger in ledgers))
+        everything = sum(len(ledger.said) for ledger in ledgers)
+        for ledger in ledgers:
+            while len(ledger.heard) < everything:  # noqa: ASYNC110  # no one event tells it
+                await asyncio.sleep(0.01)
+    for ledger in ledgers:
+        assert not ledger.gaps
+        assert not ledger.twice
+        assert [ledger.from_(other.name) for other in ledgers] == [other.said for other in ledgers]
+
+
+async def closed(ledgers: list[Ledger]) -> None:
+    """Let all leave."""
+    await asyncio.gather(*(ledger.close() for ledger in ledgers))

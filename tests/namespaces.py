@@ -28,13 +28,23 @@ except ConnectionRefusedError:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another machine: the process that keeps its network."""
+    """Another machine: the process that keeps its network, the address at its end of the cable, and the device at ours."""
 
     process: int
+    address: str
+    device: str
 
     def command(self, *words: str) -> str:
         """Run a command there that must succeed, and return what it prints."""
         return command("nsenter", "-t", str(self.process), "-n", *words)
+
+    def cut(self) -> None:
+        """Let nothing more go there, without a word to anybody."""
+        command("ip", "route", "replace", "blackhole", self.address)
+
+    def mend(self) -> None:
+        """Let it go there again."""
+        command("ip", "route", "replace", self.address, "dev", self.device)
 
     def connects(self, host: str, port: int) -> bool:
         """Tell whether a connection from there is accepted, and not refused."""
@@ -70,8 +80,8 @@ def neighbour(own: str, theirs: str) -> Iterator[Neighbour]:
     """
     process = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], preexec_fn=die_with_parent)  # noqa: PLW1509 (a prctl)
     try:
-        there = Neighbour(process.pid)
         mine = f"n{process.pid}"
+        there = Neighbour(process.pid, theirs, mine)
         here = Path("/proc/thread-self/ns/net").readlink()
         until(lambda: Path(f"/proc/{process.pid}/ns/net").readlink() != here)
         command("ip", "link", "add", mine, "type", "veth", "peer", "name", "eth0", "netns", str(process.pid))

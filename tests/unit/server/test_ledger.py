@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger import Ledger
+from tests.ledger import Ledger, closed, is_complete, traffic
 from tests.redis_server import RedisServer
-from tests.unit.server.harness import SECONDS, Launch, Process, until
+from tests.unit.server.harness import Launch, Process, until
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
@@ -24,33 +24,6 @@ def address(*processes: Process) -> Callable[[], str]:
 def latest(processes: list[Process]) -> Callable[[], str]:
     """Give the address of the last process, whichever that is."""
     return lambda: f"ws://127.0.0.1:{processes[-1].ports[0]}/ws/chat"
-
-
-async def traffic(ledgers: list[Ledger], seconds: float) -> None:
-    """Let each client say something, four times a second."""
-    end = asyncio.get_running_loop().time() + seconds
-    while asyncio.get_running_loop().time() < end:
-        for ledger in ledgers:
-            await ledger.say()
-        await asyncio.sleep(0.25)
-
-
-async def is_complete(ledgers: list[Ledger]) -> None:
-    """Wait until all have heard all, each line once and in order."""
-    async with asyncio.timeout(2 * SECONDS):
-        await asyncio.gather(*(ledger.settled() for ledger in ledgers))
-        everything = sum(len(ledger.said) for ledger in ledgers)
-        for ledger in ledgers:
-            await until(lambda ledger=ledger: len(ledger.heard) >= everything)  # type: ignore[misc]  # bound above
-    for ledger in ledgers:
-        assert not ledger.gaps
-        assert not ledger.twice
-        assert [ledger.from_(other.name) for other in ledgers] == [other.said for other in ledgers]
-
-
-async def closed(ledgers: list[Ledger]) -> None:
-    """Let all leave."""
-    await asyncio.gather(*(ledger.close() for ledger in ledgers))
 
 
 @pytest.mark.needs("redis")
