@@ -1,8 +1,10 @@
 """Where verdicts on a living site are written down."""
 
-from .examination import Check, Examination
+from .examination import Check, Examination, Outcome
 from .findings import Finding
 from .remote_seen import Observations
+
+_MOST = 300  # characters: a site may say as much of itself as it likes
 
 
 class Book:
@@ -16,12 +18,13 @@ class Book:
         """Note what a question gave, and what is wrong with it."""
         findings = [each for each in found if each]
         is_bad = any(each.entry.severity == "error" for each in findings)
-        self.examination.checks.append(Check(name, "bad" if is_bad else "odd" if findings else "good", seen))
+        outcome: Outcome = "bad" if is_bad else "odd" if findings else "good"
+        self.examination.checks.append(Check(name, outcome, seen[:_MOST]))
         self.examination.findings += findings
 
     def finding(self, name: str, seen: str) -> Finding:
         """Make a finding on the URL; it is noted with a check."""
-        return Finding(name, self.url, 0, seen)
+        return Finding(name, self.url, 0, seen[:_MOST])
 
     def unchecked(self, sentence: str) -> None:
         """Note what could not be asked."""

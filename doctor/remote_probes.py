@@ -23,6 +23,7 @@ from .remote_url import Asked
 FOREIGN = "https://wsfront-doctor.invalid"  # a name that nobody can have (RFC 2606, 2)
 _ADDRESSES_MOST = 4
 _SCRIPTS_MOST = 2
+_OTHERS_SECONDS = 1.0
 _HTTPS, _HTTP = 443, 80
 
 
@@ -86,7 +87,18 @@ async def _reach(seen: Observations, limit: float) -> None:
     addresses = dict.fromkeys(str(each[4][0]) for each in found)
     families = [[each for each in addresses if (":" in each) is is_ipv6] for is_ipv6 in (False, True)]
     some = [each for family in families for each in family[: _ADDRESSES_MOST // 2]]
-    seen.reaches = list(await asyncio.gather(*(_connected(each, port, limit) for each in some)))
+    tasks = {each: asyncio.create_task(_connected(each, port, limit)) for each in some}
+    waiting = set(tasks.values())
+    while waiting and not any(task.done() and not task.result().failure for task in tasks.values()):
+        _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    if waiting:
+        # Once one has answered, nobody waits for the others as long as for the only one.
+        _, waiting = await asyncio.wait(waiting, timeout=_OTHERS_SECONDS)
+    for task in waiting:
+        task.cancel()
+    seen.reaches = [
+        Reach(each, "silent") if task in waiting else task.result() for each, task in tasks.items()
+    ]
 
 
 async def _connected(address: str, port: int, limit: float) -> Reach:

@@ -42,6 +42,11 @@ class Reach:
     seconds: float = 0.0
 
     @property
+    def is_ipv6(self) -> bool:
+        """Tell of which family it is."""
+        return ":" in self.address
+
+    @property
     def is_here(self) -> bool:
         """Tell whether it is this machine's own."""
         return self.address == "::1" or self.address.startswith("127.")

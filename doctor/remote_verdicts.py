@@ -65,7 +65,7 @@ def judge(seen: Observations) -> Examination:
 
 def _reached(seen: Observations, book: Book) -> None:
     addresses = ", ".join(each.address for each in seen.reaches)
-    if not seen.wanted.address:
+    if not seen.wanted.address and seen.asked.host != addresses:
         book.check("Name", f"{seen.asked.host} is {addresses}")
     good = [each for each in seen.reaches if not each.failure]
     port = seen.asked.port
@@ -76,10 +76,11 @@ def _reached(seen: Observations, book: Book) -> None:
         book.check("Connection", words, book.finding(name, words))
         return
     dead = [each for each in seen.reaches if each.failure and not each.is_here]
-    # Without a way to any address of a family the fault may be this machine's.
-    untold = [each for each in dead if each.failure == "unreachable" and ":" in each.address]
+    # Where no address of a family answers, the fault may be this machine's own network.
+    families = {each.is_ipv6 for each in good}
+    untold = [each for each in dead if each.failure != "refused" and each.is_ipv6 not in families]
     for each in untold:
-        book.unchecked(f"{each.address}: this machine has no way there ({each.detail})")
+        book.unchecked(f"{each.address}: {_failed(each)} from here, which may be this machine's own network")
     told = [each for each in dead if each not in untold]
     words = ", ".join(f"{each.address} in {milliseconds(each.seconds)}" for each in good)
     lost = ", ".join(f"{each.address}: {_failed(each)}" for each in told)
@@ -165,7 +166,9 @@ def _chain_fault(tls: TlsSeen, certificate: Certificate) -> str:
 
 def _asked(seen: Observations, book: Book) -> None:
     if seen.page and not seen.page.failure:
-        book.check("Page", f"GET /: {words_of(seen.page)}", *_page(seen, seen.page, book))
+        location = seen.page.header("location")
+        words = f"GET /: {words_of(seen.page)}" + (f" to {location}" if location else "")
+        book.check("Page", words, *_page(seen, seen.page, book))
     if seen.port_80:
         location = seen.port_80.header("location")
         book.check("http://", words_of(seen.port_80) + (f" to {location}" if location else ""))
@@ -190,9 +193,12 @@ def _page(seen: Observations, page: Answer, book: Book) -> list[Finding | None]:
     text = b"\n".join([page.body, *seen.scripts])
     found: list[Finding | None] = []
     plain = _PLAIN_SOCKET.search(text)
-    if seen.asked.is_secure and plain and not re.search(rb"wss:", text):
+    opens = re.search(rb"\bWebSocket\(|socket\.io|SockJS", text)
+    if seen.asked.is_secure and opens and plain and b"wss:" not in text:
         found.append(book.finding("page-plain-socket", plain[0].decode("latin-1")[1:]))
-    if re.search(rb"\bWebSocket\(|socket\.io|SockJS", text):
+    # A page may open other sockets than this one, which its policy then rightly knows alone.
+    path = seen.asked.path.rstrip("/").encode()
+    if opens and path and path in text:
         for policy in page.header("content-security-policy").split(","):
             if not _allows(policy, seen):
                 found.append(book.finding("page-policy", policy.strip()[:200]))
