@@ -23,6 +23,7 @@ const SHOWN = 500; // messages in the document
 const QUEUED = 100; // messages that may wait
 const LISTED = 200; // people in the list; the count is exact anyway
 const GROUP = 300 * SECOND; // one sender's lines within this time stand together
+const TOO_SLOW = "the picture took too long"; // a close's reason: sent again, it would take as long
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const SIDE = 2048; // pixels of a picture that is too large to be sent as it is
 const DIGEST = 1.5 * SECOND; // comings and goings within this time become one note
@@ -311,6 +312,7 @@ let outbox = /** @type {Outgoing[]} */ ([]);
 let limits = { message: 2000, picture: 2 << 20, alt: 500, burst: 20, per_second: 5 };
 let bucket = { tokens: 0, time: 0 };
 let pumping = 0;
+let nextPicture = 0; // when the server has room for one
 let held = false; // the server could keep nothing when it was last asked
 const settled = /** @type {Set<string>} */ (new Set()); // our own that were kept before, and may still come
 
@@ -333,7 +335,7 @@ function pump() {
   clearTimeout(pumping);
   for (const entry of joined && !resuming && !restoring.left ? outbox.filter(({ state }) => state === "waiting") : []) {
     // One picture at a time: an announcement takes the place of another.
-    if (entry.file && outbox.some(({ file, state }) => file && state === "sending")) continue;
+    if (entry.file && (performance.now() < nextPicture || outbox.some(({ file, state }) => file && state === "sending"))) continue;
     const wait = spend();
     if (wait) {
       notice(held ? "Messages cannot be kept at the moment. They go out as soon as they can." : "That was quick. The rest goes out in a moment.");
@@ -428,6 +430,13 @@ function failed({ code, message, retry_after = 1 }, entry) {
   if (!wait && !entry) notice(message);
   if (!joined && socket) lost(socket, 1013); // the join itself was refused: the room is full
   if (!wait) return pump();
+  if (entry?.file && !held) {
+    // Text goes on meanwhile.
+    nextPicture = performance.now() + retry_after * SECOND;
+    setTimeout(pump, retry_after * SECOND + 10);
+    notice(message);
+    return pump();
+  }
   bucket = { tokens: 1 - retry_after * limits.per_second, time: performance.now() };
   pump();
 }
@@ -589,7 +598,10 @@ function lost(ended, code, reason) {
   stopTimers();
   ended.close();
   // What was not confirmed goes out again, under the same id: if it was kept, that is noticed.
-  for (const entry of outbox) if (entry.state !== "failed") mark(entry, "waiting");
+  for (const entry of outbox) {
+    if (entry.file && entry.state === "sending" && reason === TOO_SLOW) mark(entry, "failed", "The connection is too slow for it.");
+    else if (entry.state !== "failed") mark(entry, "waiting");
+  }
   const delay = delayFor(code, attempt);
   attempt += 1;
   say(delay === Infinity ? "refused" : "lost", wordsFor(code));

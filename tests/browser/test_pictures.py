@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from playwright.async_api import FilePayload, Page, expect
 
 from .conftest import Site, Visit
+from .test_connection import Tap
 from .test_talk import believing, say
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("browser", "apache")]
@@ -131,6 +133,30 @@ async def test_none(visit: Visit) -> None:
     await expect(ada.locator(".state")).to_have_text(re.compile("Not sent: This is no picture"))
     await ada.get_by_role("button", name="Delete").click()
     await expect(ada.locator(".message")).to_have_count(0)
+
+
+async def test_too_slow(visit: Visit) -> None:
+    """A picture that took too long is not sent again and again; its sender decides."""
+    tap = Tap()
+    ada = await visit("Ada", tap)
+    tap.deaf = True
+    await hand_over(ada, "drop", drawn())
+    await expect(ada.locator(".own")).to_have_attribute("data-state", "sending")
+    tap.deaf = False
+    await tap.sockets[-1].close(code=1013, reason="the picture took too long")
+    await expect(ada.locator(".state")).to_have_text(re.compile("Not sent: The connection is too slow"))
+
+
+async def test_busy(visit: Visit) -> None:
+    """A picture that has to wait holds up no text."""
+    busy = {"type": "error", "code": "busy", "message": "Too many.", "retry_after": 60}
+    forge = f"const parse = JSON.parse; JSON.parse = (text) => ((it) => it?.type === 'ready' ? {json.dumps(busy)} : it)(parse(text));"
+    ada, bob = await visit("Ada", lambda page: page.add_init_script(forge)), await visit("Bob")
+    await hand_over(ada, "drop", drawn())
+    await expect(ada.locator(".own[data-state=waiting]")).to_have_count(1)
+    await say(ada, "Hello")
+    await expect(bob.locator(".message .text")).to_have_text(["Hello"])
+    await expect(ada.locator(".own[data-state=waiting]")).to_have_count(1)
 
 
 async def test_large(visit: Visit) -> None:

@@ -249,7 +249,7 @@ async def test_often(start: Start) -> None:
 
 
 async def test_late(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that does not come gives its place back, and its socket is told to come again later."""
+    """A picture that does not come gives its place back, and its socket is told why, in words that the page knows."""
     monkeypatch.setattr(uploads, "PATIENCE", 0.01)
     here = await start()
     ada = await here.joined("Ada")
@@ -258,7 +258,7 @@ async def test_late(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConnectionClosed) as caught:
         await hear(ada, "none")
     assert caught.value.rcvd is not None
-    assert caught.value.rcvd.code == 1013
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1013, "the picture took too long")
 
 
 async def test_stop(start: Start) -> None:
