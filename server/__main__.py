@@ -164,12 +164,12 @@ def _serve(
             _exit_with(parent)
         serving = inherited or [sock for _, sock in listening]
 
-        def serve(manager: Manager, seats: Seats | None = None, number: int = 0) -> None:
+        def serve(manager: Manager, seats: Seats | None = None, number: int = 1) -> None:
             if seats:
                 _exit_with(supervisor)
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 backend = Backend(settings, files, certificate, seats=seats)
-                own = watched[number] if watched else None
+                own = watched[number - 1] if watched else None
                 runner.run(backend.run(serving, manager, inherited=bool(inherited), watched=own))
 
         supervisor = os.getpid()

@@ -144,3 +144,17 @@ def test_ports_beyond_the_last() -> None:
     """Several workers' ports are counted up, and there must be so many."""
     with pytest.raises(SettingsError, match="WSFRONT_METRICS: 4 workers count up from 65533, beyond 65535"):
         load({"WSFRONT_METRICS": "127.0.0.1:65533", "WSFRONT_WORKERS": "4", "WSFRONT_BUS": "redis"})
+
+
+async def test_each_worker(launch: Launch) -> None:
+    """Each of several workers tells its own, at one port after the other, and of its share of the connections."""
+    metrics = free_port()
+    process = launch(
+        WSFRONT_METRICS=f"127.0.0.1:{metrics}",
+        WSFRONT_WORKERS="2",
+        WSFRONT_CONNECTIONS="100",
+        arguments=("--exec", "cat"),
+    )
+    for port in (metrics, metrics + 1):
+        await becomes(port, "wsfront_connections_most", 50)
+    assert process.end() == 0
