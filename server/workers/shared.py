@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -77,7 +77,7 @@ class _Worker:
     started: float
     seen: float
     is_ready: bool = False
-    status: str = ""
+    is_killed: bool = False
     rest: bytes = b""
     seats: Counter[Seat | None] = field(default_factory=Counter)
 
@@ -91,7 +91,7 @@ Serve = Callable[[Manager, SharedSeats, int], None]
 
 
 class Supervisor:
-    """Keep so many processes running until it is told to stop.
+    """Keep so many processes, numbered from 1, running until it is told to stop.
 
     Args:
         count: how many.
@@ -165,11 +165,14 @@ class Supervisor:
     def _start(self, number: int) -> None:
         told, tells = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         asked, asks = socket.socketpair()
+        # What comes before the new process has handlers of its own waits for them: ours would swallow it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         pid = os.fork()
         if not pid:
             told.close()
             asked.close()
-            self._become(number, tells, asks)
+            self._become(number, tells, asks, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         tells.close()
         asks.close()
         told.setblocking(False)  # noqa: FBT003  # as the standard library has it
@@ -177,7 +180,9 @@ class Supervisor:
         self.workers[pid] = _Worker(number, pid, told, asked, now, now)
         del self.due[number]
 
-    def _become(self, number: int, tells: socket.socket, asks: socket.socket) -> NoReturn:
+    def _become(
+        self, number: int, tells: socket.socket, asks: socket.socket, mask: Iterable[int]
+    ) -> NoReturn:
         """Be a worker."""
         status = 1
         try:
@@ -186,6 +191,7 @@ class Supervisor:
             for each in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(each, signal.SIG_DFL)
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for worker in self.workers.values():
                 worker.close()
             self.manager.close()
@@ -277,14 +283,14 @@ class Supervisor:
         now = time.monotonic()
         for worker in self.workers.values():
             is_late = self.deadline is not None and now > self.deadline
-            if is_late or now - worker.seen > HUNG:
+            if not worker.is_killed and (is_late or now - worker.seen > HUNG):
                 log.error(
                     "worker %d (process %d) does not %s; killing it",
                     worker.number,
                     worker.pid,
                     "stop" if is_late else "answer",
                 )
-                worker.seen = now
+                worker.is_killed = True
                 os.kill(worker.pid, signal.SIGKILL)
         if (
             not self._told_ready

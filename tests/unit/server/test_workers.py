@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -229,25 +229,41 @@ def test_seats() -> None:
     assert (seats.take(seat), dict(seats.held)) == (None, {seat: 1})
 
 
-def test_hung(tmp_path: Path) -> None:
-    """One that gives no sign of life is killed and started again."""
+@contextmanager
+def changed(folder: Path, change: str) -> Iterator[Process]:
+    """Run two workers, with one thing about them changed before they start."""
     program = (
-        "import sys; from server.workers import shared; shared.HUNG = 1; from server.__main__ import main; "
+        f"import os, sys, time; from server.workers import shared; {change}; from server.__main__ import main; "
         "sys.exit(main(['--listen', '127.0.0.1:0', '--workers', '2', '--exec', 'cat']))"
     )
-    log = tmp_path / "log"
+    log = folder / "log"
     with (
         log.open("wb") as stderr,
         subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=stderr) as popen,
     ):
-        backend = Process(popen, log)
         try:
-            until(lambda: backend.ports, 30)
-            victim = workers_of(backend)[0]
-            os.kill(victim, signal.SIGSTOP)
-            until(lambda: victim not in workers_of(backend), 10)
-            until(lambda: len(workers_of(backend)) == 2)
-            assert any(f"(process {victim}) does not answer; killing it" in line for line in backend.lines)
-            assert backend.end() == 0
+            yield Process(popen, log)
         finally:
             popen.kill()
+
+
+def test_hung(tmp_path: Path) -> None:
+    """One that gives no sign of life is killed, which is said once, and started again."""
+    with changed(tmp_path, "shared.HUNG = 2") as backend:
+        until(lambda: backend.ports, 30)
+        victim = workers_of(backend)[0]
+        os.kill(victim, signal.SIGSTOP)
+        until(lambda: victim not in workers_of(backend), 10)
+        until(lambda: len(workers_of(backend)) == 2)
+        said = [line for line in backend.lines if f"(process {victim}) does not answer; killing it" in line]
+        assert len(said) == 1
+        assert backend.end() == 0
+
+
+def test_stopped_at_once(tmp_path: Path) -> None:
+    """A stop that comes before a process is ready to hear of it is heard all the same."""
+    slow = "set_group = os.setpgid; os.setpgid = lambda *them: (time.sleep(1), set_group(*them))"
+    with changed(tmp_path, slow) as backend:
+        until(lambda: len(workers_of(backend)) == 2, 30)
+        assert backend.end() == 0
+    assert not [line for line in backend.lines if "killing" in line]
