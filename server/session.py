@@ -90,7 +90,7 @@ async def chat(
                 return
             try:
                 if isinstance(frame, bytes) and isinstance(message, PictureMessage):
-                    answer = await _show(hall, member, message, frame, uploads)
+                    answer = await _show(hall, member, message, frame, sender)
                 else:
                     message = _read(frame, wait)
                     answer = await _serve(hall, member, message, sender)
@@ -172,14 +172,14 @@ def _let_in(member: Member, message: PictureMessage, sender: Sender) -> bytes:
 
 
 async def _show(
-    hall: Hall, member: Member, message: PictureMessage, data: bytes, uploads: Uploads
+    hall: Hall, member: Member, message: PictureMessage, data: bytes, sender: Sender
 ) -> bytes | None:
     """Make a picture safe and show it to the room.
 
     Raises:
         Refusal: bad-picture, unavailable, busy, not-joined or try-again.
     """
-    picture = await uploads.prepare(data, message.ref)
+    picture = await sender.uploads.prepare(data, sender.address, message.ref)
     person = member.person
     if person is None:
         raise Refusal("not-joined", "Join before you send a picture.", message.ref)

@@ -3,6 +3,7 @@
 import base64
 import io
 import sys
+from contextlib import AsyncExitStack
 from typing import Any
 from unittest.mock import ANY
 
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 from server import uploads
 from server.messages import LIMITS
-from tests.unit.server.harness import Start, hear, say, until
+from tests.unit.server.harness import Running, Start, hear, say, until
 from tests.unit.server.test_pictures import declared, saved
 
 
@@ -223,18 +224,47 @@ async def test_talk_meanwhile(start: Start) -> None:
     assert (await hear(ada, "picture"))["width"] == 60
 
 
+async def joined_from(here: Running, address: str) -> ClientConnection:
+    """Open a WebSocket through a front that names another address, and join."""
+    client = await here.connect(additional_headers={"X-Forwarded-For": address})
+    await say(client, type="join", name="Ada")
+    await hear(client, "welcome")
+    return client
+
+
 async def test_busy(start: Start) -> None:
     """So many pictures may be under way; who comes too many is told when to try again, and a socket that goes makes room."""
     here = await start()
-    clients = [await here.joined(f"A{number}") for number in range(uploads.UNDER_WAY_MOST + 1)]
+    clients = [await joined_from(here, f"192.0.2.{number}") for number in range(uploads.UNDER_WAY_MOST + 1)]
     for client in clients[:-1]:
         await say(client, type="picture", size=10)
         assert (await answered(client))["type"] == "ready"
     error = await send(clients[-1], drawn())
     assert (error["code"], error["retry_after"]) == ("busy", uploads.RETRY_AFTER)
     await clients[0].close()
-    await until(lambda: here.backend.uploads.expected < uploads.UNDER_WAY_MOST)
+    await until(lambda: here.backend.uploads.under_way.total() < uploads.UNDER_WAY_MOST)
     assert (await send(clients[-1], drawn()))["type"] == "ack"
+
+
+async def test_one_address(start: Start) -> None:
+    """Slow senders of one address, and pictures of theirs that are being opened, leave room for others."""
+    here = await start()
+    slow = [await joined_from(here, f"2001:db8::{number}") for number in range(uploads.OF_ONE_MOST + 1)]
+    for client in slow[:-1]:
+        await say(client, type="picture", size=len(drawn()), ref="p")
+        assert (await answered(client))["type"] == "ready"
+    assert (await send(slow[-1], drawn()))["code"] == "busy"
+    assert (await send(await joined_from(here, "2001:db8:0:1::1"), drawn()))["type"] == "ack"
+    turn = here.backend.uploads.pool._turn
+    async with AsyncExitStack() as stack:
+        for _ in range(uploads.PROCESSES):
+            await stack.enter_async_context(turn)
+        await slow[0].send(drawn())
+        await until(lambda: here.backend.uploads.pool.jobs == 1)
+        assert (await send(slow[-1], drawn()))["code"] == "busy"
+    assert (await answered(slow[0]))["type"] == "ack"
+    assert (await send(slow[-1], drawn()))["type"] == "ack"
+    assert here.backend.uploads.under_way.total() == uploads.OF_ONE_MOST - 1
 
 
 async def test_often(start: Start) -> None:
