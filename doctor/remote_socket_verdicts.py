@@ -49,42 +49,42 @@ def _targets(seen: Observations, book: Book) -> None:
     is_refused = query and not query.is_open and not query.answer.failure
     fault = book.finding("query-refused", words_of(query.answer)) if query and is_refused else None
     if parts:
-        book.check("Targets", ", ".join(parts), fault)
+        book.check("targets", ", ".join(parts), fault)
 
 
 def _socket(socket: SocketSeen, book: Book, *, is_echo: bool) -> None:
     first = "it waits for the client" if socket.first is None else f"it speaks first, {socket.first:,} bytes"
     if socket.fault:
-        book.check("Socket", socket.fault, book.finding("frames-broken", socket.fault))
+        book.check("socket", socket.fault, book.finding("frames-broken", socket.fault))
         return
     if socket.is_cut and not socket.is_left:
-        book.check("Socket", "cut without a close frame", book.finding("socket-cut", "1006 at once"))
+        book.check("socket", "cut without a close frame", book.finding("socket-cut", "1006 at once"))
         return
     if socket.close_code is not None and not socket.is_left:
         words = f"closed by the server: {socket.close_code} {socket.close_reason}".rstrip()
         fault = book.finding("socket-failed", words) if socket.close_code in _FAILED else None
-        book.check("Socket", words, fault)
+        book.check("socket", words, fault)
         book.unchecked("pings and messages: the server closed the socket before")
         return
     if socket.is_loud:
-        book.check("Socket", "it speaks without a pause")
+        book.check("socket", "it speaks without a pause")
         book.unchecked("pings and messages: the server says more than 4 MiB unasked")
         return
     if _is_deaf(socket):
         words = (
             "no pong, no message, no answer to a close" if socket.echoes else "no pong, no answer to a close"
         )
-        book.check("Socket", words, book.finding("socket-deaf", words))
+        book.check("socket", words, book.finding("socket-deaf", words))
         return
     if socket.pong_seconds is None:
-        book.check("Ping", "no pong", book.finding("pong-missing", "no pong within the time"))
+        book.check("ping", "no pong", book.finding("pong-missing", "no pong within the time"))
     else:
-        book.check("Ping", f"pong in {milliseconds(socket.pong_seconds)}; {first}")
+        book.check("ping", f"pong in {milliseconds(socket.pong_seconds)}; {first}")
     if is_echo:
         lost = [kind for kind, is_good in socket.echoes.items() if not is_good]
         words = ", ".join(socket.echoes)
         fault = book.finding("echo-broken", f"did not come back: {', '.join(lost)}") if lost else None
-        book.check("Messages", f"{words}: " + ("not all echoed" if lost else "echoed"), fault)
+        book.check("messages", f"{words}: " + ("not all echoed" if lost else "echoed"), fault)
     else:
         book.unchecked("messages: only a path that echoes is sent any (--echo)")
     _close(socket, book)
@@ -101,10 +101,10 @@ def _close(socket: SocketSeen, book: Book) -> None:
         return
     if socket.is_answered:
         same = "comes back" if socket.close_code == CLOSE_CODE else f"is answered with {socket.close_code}"
-        book.check("Close", f"{CLOSE_CODE} {same}")
+        book.check("close", f"{CLOSE_CODE} {same}")
     else:
         words = "the connection ends without a close frame" if socket.is_cut else "no answer to a close"
-        book.check("Close", words, book.finding("close-unanswered", words))
+        book.check("close", words, book.finding("close-unanswered", words))
 
 
 def _http2(seen: Observations, http2: Http2Seen, book: Book) -> None:
@@ -132,16 +132,16 @@ def _http2(seen: Observations, http2: Http2Seen, book: Book) -> None:
 def _idle(seen: Observations, idle: SocketSeen, book: Book) -> None:
     seconds = f"{idle.idle_seconds:.0f} s"
     if idle.close_code is not None and not idle.is_left:
-        book.check("Idle", f"closed by the server with {idle.close_code} after {seconds}")
+        book.check("idle", f"closed by the server with {idle.close_code} after {seconds}")
     elif (idle.is_cut and not idle.is_left) or idle.pong_seconds is None:
         words = (
             f"cut after {seconds} without a byte"
             if idle.idle_seconds < seen.wanted.idle
             else f"dead after {seconds}"
         )
-        book.check("Idle", words, book.finding("idle-cut", words))
+        book.check("idle", words, book.finding("idle-cut", words))
     else:
-        book.check("Idle", f"alive after {seconds} in which the client said nothing")
+        book.check("idle", f"alive after {seconds} in which the client said nothing")
 
 
 def _short(answer: Answer) -> str:

@@ -41,7 +41,7 @@ def judge(seen: Observations) -> Examination:
     book = Book(seen)
     if seen.no_name:
         words = f"{seen.asked.host}: {seen.no_name}"
-        book.check("Name", words, book.finding("name-unknown", words))
+        book.check("name", words, book.finding("name-unknown", words))
         book.unchecked("all that comes after the name")
     elif all(each.failure for each in seen.reaches):
         _reached(seen, book)
@@ -56,7 +56,7 @@ def judge(seen: Observations) -> Examination:
         else:
             _asked(seen, book)
     if seen.is_cut:
-        book.check("Time", "over before all was asked", book.finding("site-slow", "not all could be asked"))
+        book.check("time", "over before all was asked", book.finding("site-slow", "not all could be asked"))
         book.unchecked("what else there was to ask")
     # Stable: within a severity the order is that of the way in, where what comes first explains what comes later.
     book.examination.findings.sort(key=lambda each: SEVERITIES.index(each.entry.severity))
@@ -66,14 +66,14 @@ def judge(seen: Observations) -> Examination:
 def _reached(seen: Observations, book: Book) -> None:
     addresses = ", ".join(each.address for each in seen.reaches)
     if not seen.wanted.address and seen.asked.host != addresses:
-        book.check("Name", f"{seen.asked.host} is {addresses}")
+        book.check("name", f"{seen.asked.host} is {addresses}")
     good = [each for each in seen.reaches if not each.failure]
     port = seen.asked.port
     if not good:
         names = {"refused": "port-refused", "unreachable": "host-unreachable"}
         name = names.get(seen.reaches[0].failure, "port-silent")
         words = f"port {port} of {addresses}: {_failed(seen.reaches[0])}"
-        book.check("Connection", words, book.finding(name, words))
+        book.check("connection", words, book.finding(name, words))
         return
     dead = [each for each in seen.reaches if each.failure and not each.is_here]
     # Where no address of a family answers, the fault may be this machine's own network.
@@ -85,7 +85,7 @@ def _reached(seen: Observations, book: Book) -> None:
     words = ", ".join(f"{each.address} in {milliseconds(each.seconds)}" for each in good)
     lost = ", ".join(f"{each.address}: {_failed(each)}" for each in told)
     book.check(
-        "Connection",
+        "connection",
         f"{words}; {lost}" if lost else words,
         book.finding("address-dead", f"port {port} of {lost}") if lost else None,
     )
@@ -116,7 +116,7 @@ def _tls(seen: Observations, tls: TlsSeen, book: Book) -> bool:
     book.check("TLS", words, old)
     if tls.certificate:
         found = _certificate(seen, tls, tls.certificate, book)
-        book.check("Certificate", _certificate_words(seen, tls.certificate), *found)
+        book.check("certificate", _certificate_words(seen, tls.certificate), *found)
     else:
         book.unchecked("the certificate: it cannot be read")
     return True
@@ -168,23 +168,23 @@ def _asked(seen: Observations, book: Book) -> None:
     if seen.page and not seen.page.failure:
         location = seen.page.header("location")
         words = f"GET /: {words_of(seen.page)}" + (f" to {location}" if location else "")
-        book.check("Page", words, *_page(seen, seen.page, book))
+        book.check("page", words, *_page(seen, seen.page, book))
     if seen.port_80:
         location = seen.port_80.header("location")
         book.check("http://", words_of(seen.port_80) + (f" to {location}" if location else ""))
     if seen.plain and not seen.plain.failure:
-        book.check("Plain GET", f"GET {seen.asked.path}: {words_of(seen.plain)}")
+        book.check("plain GET", f"GET {seen.asked.path}: {words_of(seen.plain)}")
     fault = refusal(seen)
     chrome, firefox = seen.shakes["chrome"], seen.shakes["firefox"]
     if chrome.is_open and firefox.is_open:
         book.check(
-            "Handshake", f"101 in {milliseconds(chrome.answer.seconds)}, as Chrome and Firefox send it"
+            "handshake", f"101 in {milliseconds(chrome.answer.seconds)}, as Chrome and Firefox send it"
         )
     else:
         words = f"Chrome's: {words_of(chrome.answer)}; Firefox's: {words_of(firefox.answer)}"
         if (chrome.answer.failure, chrome.answer.status) == (firefox.answer.failure, firefox.answer.status):
             words = words_of(chrome.answer)
-        book.check("Handshake", words, fault)
+        book.check("handshake", words, fault)
     sockets(seen, book)
     _way(seen, book)
 
@@ -238,4 +238,4 @@ def _way(seen: Observations, book: Book) -> None:
             elif name in _TRACES:
                 said[_TRACES[name]] = None
     if said:
-        book.check("On the way", "; ".join(said))
+        book.check("on the way", "; ".join(said))

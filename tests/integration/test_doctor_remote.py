@@ -38,7 +38,7 @@ def healthy(examination: Examination) -> None:
     """Fail unless nothing was found and everything was asked."""
     assert not examination.findings
     assert {check.outcome for check in examination.checks} == {"good"}
-    assert {"Handshake", "Origin", "Targets", "Ping", "Close"} <= {check.name for check in examination.checks}
+    assert {"handshake", "Origin", "targets", "ping", "close"} <= {check.name for check in examination.checks}
 
 
 @pytest.mark.needs("apache")
@@ -56,8 +56,8 @@ async def test_our_authority_not_trusted(stack: Running) -> None:
     stack.allow("AH01630")
     examination = await examine(f"wss://localhost:{stack.https_port}/ws/echo")
     assert found(examination) == ["certificate-local-authority"]
-    assert [check.name for check in examination.checks if check.outcome == "bad"] == ["Certificate"]
-    assert "Close" in {check.name for check in examination.checks}
+    assert [check.name for check in examination.checks if check.outcome == "bad"] == ["certificate"]
+    assert "close" in {check.name for check in examination.checks}
 
 
 @pytest.mark.needs("apache")
@@ -261,4 +261,4 @@ async def test_browsers(plain: Running, connection: str, names: list[str]) -> No
         url = f"ws://rules.test:{server.http_port}/ws/echo"
         examination = await timed(url, 3, address="127.0.0.1")
     assert found(examination) == names
-    assert {"Ping", "Messages", "Close"} <= {check.name for check in examination.checks}
+    assert {"ping", "messages", "close"} <= {check.name for check in examination.checks}

@@ -27,7 +27,7 @@ def test_for_people() -> None:
     url, port = refused()
     done = wsfront("doctor", url)
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"✗ Connection   port {port} of 127.0.0.1: refused" in done.stdout
+    assert f"✗ connection   port {port} of 127.0.0.1: refused" in done.stdout
     assert "\nerror: port-refused\n" in done.stdout
     assert "    Instead: " in done.stdout
     assert re.search(r"^1 error in \d\.\d s$", done.stdout.splitlines()[-1])
@@ -39,7 +39,7 @@ def test_without_unicode() -> None:
     """Where standard output takes ASCII alone, the marks are of ASCII."""
     done = wsfront("doctor", refused()[0], env=environment(PYTHONIOENCODING="ascii"))
     assert (done.returncode, done.stderr) == (1, "")
-    assert "x Connection" in done.stdout
+    assert "x connection" in done.stdout
 
 
 def test_json() -> None:

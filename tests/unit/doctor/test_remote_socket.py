@@ -96,9 +96,9 @@ async def test_speaks_when_spoken_to() -> None:
         async with serving(echo, **options) as url:
             examination = await examine(url, any_origin=True)
         assert not examination.findings
-        assert told(examination, "Ping").endswith("it waits for the client")
-        assert told(examination, "Messages") == "small, 64 KiB, in fragments: echoed"
-        assert told(examination, "Close") == "4001 comes back"
+        assert told(examination, "ping").endswith("it waits for the client")
+        assert told(examination, "messages") == "small, 64 KiB, in fragments: echoed"
+        assert told(examination, "close") == "4001 comes back"
 
 
 async def test_speaks_first() -> None:
@@ -106,7 +106,7 @@ async def test_speaks_first() -> None:
     async with serving(welcome) as url:
         examination = await examine(url, any_origin=True)
     assert not examination.findings
-    assert told(examination, "Ping").endswith("it speaks first, 7 bytes")
+    assert told(examination, "ping").endswith("it speaks first, 7 bytes")
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ async def test_silence() -> None:
     async with serving(cut) as url:
         examination = await examine(url, any_origin=True, idle=5 * SECOND, echo=False)
     assert "idle-cut" in found(examination)
-    assert told(examination, "Idle").startswith("cut after ")
+    assert told(examination, "idle").startswith("cut after ")
     async with serving(echo, ping_interval=0.1 * SECOND, ping_timeout=0.3 * SECOND) as url:
         examination = await examine(url, any_origin=True, idle=1 * SECOND)
     assert not examination.findings
-    assert told(examination, "Idle").startswith("alive after ")
+    assert told(examination, "idle").startswith("alive after ")
 
 
 @pytest.mark.parametrize(
