@@ -287,9 +287,9 @@ ENTRIES: dict[str, Entry] = {
         "error",
         "503: Apache cannot reach the backend",
         "It cannot connect (AH00957, AH01114): it is not running, at another address (localhost may be ::1), or SELinux "
-        "forbids it. After that Apache refuses for a while (`retry=60`).",
+        "forbids it.",
         "`systemctl status` of the backend, `ss -ltnp` for its port; on Red Hat `setsebool -P httpd_can_network_connect "
-        "1`. `retry=0` at ProxyPass ends the waiting.",
+        "1`. An older Apache waits a minute before it tries again, unless ProxyPass has `retry=0`.",
     ),
     "backend-full": Entry(
         "error",

@@ -125,7 +125,7 @@ ENTRIES: dict[str, Entry] = {
     "backend-down": Entry(
         "error",
         "nobody listens at the backend's address",
-        "Apache answers 503 (AH00957, AH01114), and goes on for a minute after the backend is back unless the line has `retry=0`.",
+        "Apache answers 503 (AH00957, AH01114).",
         "Start the backend, or write the address at which it listens: `ss -ltnp` shows them.",
     ),
     "backend-name-unknown": Entry(
@@ -354,7 +354,7 @@ LOGGED: dict[str, Logged] = {
         "error",
         "the backend could not be connected to",
         "Apache answered 503. The words behind it say why: refused, timed out, or not permitted.",
-        "Start the backend; `retry=0` on the line, so that Apache tries again at once.",
+        "Start the backend; an older Apache waits a minute before it tries again, unless the line has `retry=0`.",
         *_DOWN,
         *ASTRAY,
     ),
@@ -362,7 +362,7 @@ LOGGED: dict[str, Logged] = {
         "error",
         "no connection to the backend",
         "Apache answered 503; the line before it says why.",
-        "Start the backend; `retry=0` on the line, so that Apache tries again at once.",
+        "Start the backend; an older Apache waits a minute before it tries again, unless the line has `retry=0`.",
         *_DOWN,
         *ASTRAY,
     ),
