@@ -21,7 +21,7 @@ from websockets.http11 import Request, Response
 from tests.scripted import Script, answering, scripted
 
 PAGE = b"<!doctype html><title>page</title><p>page</p>"
-_MIXED = (
+_SCRIPT = (
     b'<!doctype html><title>page</title><script>new WebSocket("%s://" + location.host + "/ws/echo")</script>'
 )
 Begin = Callable[[int], Awaitable[Server]]
@@ -54,14 +54,24 @@ def _pages(*sockets: str) -> Callable[[ServerConnection, Request], Response | No
         if path in sockets:
             return _answer(http.HTTPStatus.UPGRADE_REQUIRED, b"This is for WebSockets.\n", "text/plain")
         if path == "/":
-            return _answer(http.HTTPStatus.OK, PAGE)
-        if path == "/app":
             # As frameworks do: the scheme is the one that the front says the page was asked by.
             scheme = b"wss" if request.headers.get("X-Forwarded-Proto") == "https" else b"ws"
-            return _answer(http.HTTPStatus.OK, _MIXED % scheme)
+            return _answer(http.HTTPStatus.OK, _SCRIPT % scheme)
         return _answer(http.HTTPStatus.NOT_FOUND, b"No such path.\n", "text/plain")
 
     return process
+
+
+def _same_origin(connection: ServerConnection, request: Request) -> Response | None:
+    """Let in whom a page on the Host asked for sends, as many frameworks do."""
+    origin = request.headers.get("Origin", "")
+    if origin and origin.partition("://")[2] != request.headers["Host"]:
+        return _answer(http.HTTPStatus.FORBIDDEN, b"Origin is not allowed.\n", "text/plain")
+    return _pages("/echo")(connection, request)
+
+
+async def _comparing(port: int) -> Server:
+    return await serve(_echo, "127.0.0.1", port, process_request=_same_origin, ping_interval=None)
 
 
 def _serving(handler: Any, *sockets: str, host: Any = ("127.0.0.1", "127.0.0.2"), **options: Any) -> Begin:
@@ -113,9 +123,8 @@ def _running(begin: Begin, port: int) -> Iterator[None]:
         thread.join()
 
 
-def _dying(connection: socket.socket, _request: object) -> None:
+def _dying(_connection: socket.socket, _request: object) -> None:
     """Hang up in the middle of the handshake, as a program that crashes does."""
-    connection.sendall(b"HTTP/1.1 101 Switching")
 
 
 def _refusing(connection: socket.socket, _request: object) -> None:
@@ -136,6 +145,7 @@ _SOCKETS = {
     "echo below /ws/": _serving(_echo, "/ws/echo"),
     "echo on IPv6": _serving(_echo, "/echo", host="::1"),
     "switching": _switching,
+    "comparing origins": _comparing,
     "greeting": _serving(_greet, "/echo"),
 }
 _SCRIPTS: dict[str, Script] = {

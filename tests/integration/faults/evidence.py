@@ -175,6 +175,21 @@ def negotiates(version: ssl.TLSVersion, ciphers: str = "DEFAULT:@SECLEVEL=0") ->
     return evidence
 
 
+def is_untrusted(name: str) -> Evidence:
+    """Return whether a browser that trusts its authority does not take the site's certificate for this name's."""
+
+    def evidence(place: Place) -> bool:
+        context = ssl.create_default_context(cafile=place.ca)
+        with socket.create_connection(("127.0.0.1", place.https_port), 5 * SECOND) as connection:
+            try:
+                context.wrap_socket(connection, server_hostname=name).close()
+            except ssl.SSLCertVerificationError:
+                return True
+        return False
+
+    return evidence
+
+
 def announces_sockets_over_http2(place: Place) -> bool:
     """Tell whether the server's settings say that sockets may come over HTTP/2 (RFC 8441, 3: SETTINGS_ENABLE_CONNECT_PROTOCOL)."""
     context = _trusting()
@@ -241,11 +256,3 @@ def old_generations(place: Place) -> Iterator[None]:
             place.httpd.reload()
             until(functools.partial(_resumed, place, position), 10)
         yield
-
-
-@contextmanager
-def failed_once(place: Place) -> Iterator[None]:
-    """Have Apache find nobody at the backend's port once."""
-    with contextlib.suppress(OSError):
-        place.shake()
-    yield

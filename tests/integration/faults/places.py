@@ -84,6 +84,7 @@ class Site:
         files: path below its root folder -> content.
         backend: the kind of backend at `127.0.0.1:8888`.
         mpm: directives for its workers.
+        names: those in its certificate.
     """
 
     vhost: str = VHOST
@@ -99,6 +100,7 @@ class Site:
     mpm: str = (
         "StartServers 1\nMinSpareThreads 25\nMaxSpareThreads 75\nThreadsPerChild 25\nMaxRequestWorkers 150"
     )
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
 
 
 @functools.cache
@@ -116,6 +118,8 @@ class Place:
         htaccess: the .htaccess, there or not.
         front: asks it by hand.
         backend_port: where its backend is, if at all.
+        store: its certificates.
+        issued: the one that it shows.
         ca: what clients trust.
         path: where its socket is.
         refused: what Apache said instead of starting, the last time it was to start.
@@ -128,9 +132,9 @@ class Place:
         self.htaccess = self.root / ".htaccess"
         self.https_port, self.http_port, self.backend_port, self.nobody = ports
         self.front = Front(self.httpd, self.http_port, self.https_port)
-        store = Store(folder / "certs")
-        self.issued = store.ensure(NAME, [NAME])
-        self.ca = str(store.ca)
+        self.store = Store(folder / "certs")
+        self.issued = self.store.ensure(NAME, [NAME])
+        self.ca = str(self.store.ca)
         self.path = "/ws/echo"
         self.refused = ""
 
@@ -176,6 +180,7 @@ class Place:
     def write(self, site: Site) -> None:
         """Write the files of a site, in place of those that are there."""
         self.root.mkdir(exist_ok=True)
+        self.issued = self.store.ensure(site.names[0], site.names)
         for name, content in site.files:
             file = self.root / name
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,7 @@ class Fault:
         mend: how it goes; none: by the change that the finding itself holds.
         during: what goes on meanwhile.
         idle: the seconds of silence in which the doctor sees it from afar.
+        patience: the seconds that it waits there for an answer.
     """
 
     shows: Evidence
@@ -50,6 +51,7 @@ class Fault:
     mend: Mend | None = None
     during: Callable[[Place], AbstractContextManager[Any]] = nullcontext
     idle: float = 0
+    patience: float = 2
 
     @property
     def first(self) -> dict[str, str]:

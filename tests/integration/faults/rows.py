@@ -1,4 +1,4 @@
-"""The fault matrix: what goes wrong with WebSockets behind Apache, each as somebody would write it.
+"""The fault matrix, as far as the fault stands in the files: each as somebody would write it.
 
 The numbers are those of the problems that people have most; 0 is what lets somebody in without anybody's having a problem.
 """
@@ -64,7 +64,7 @@ def passing(text: str) -> Site:
     return Site(vhost=HEADERS + CHECK + text)
 
 
-LINT_ROWS = [
+FILE_ROWS = [
     # 1, 2: .htaccess files that are not read, or not as meant.
     Row(
         "htaccess not read",
@@ -264,6 +264,7 @@ LINT_ROWS = [
                 hangs,
                 lint="mpm-workers-cut",
                 remote="tls-silent",
+                patience=0.3,
                 server="workers-exhausted",
                 beside=("mpm-workers-cut",),
                 during=every_worker_taken,
@@ -461,5 +462,3 @@ LINT_ROWS = [
         ),
     ),
 ]
-
-ROWS = LINT_ROWS

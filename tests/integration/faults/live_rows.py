@@ -1,0 +1,286 @@
+"""The fault matrix, as far as the fault shows in a living server alone: its load, its backends, its answers."""
+
+from dataclasses import replace
+
+from tests.integration.faults.evidence import (
+    answers,
+    every_worker_taken,
+    hangs,
+    is_untrusted,
+    old_generations,
+    page_says,
+)
+from tests.integration.faults.places import CHECK, HEADERS, PASSING, VHOST, Site
+from tests.integration.faults.row import Fault, Mend, Row
+from tests.integration.faults.rows import HEALTHY, passing
+
+LOGIN = 'AuthType Basic\nAuthName "site"\nAuthBasicProvider file\nAuthUserFile "{root}/../users"\nRequire valid-user\n'
+LOGIN_MODULES = ("auth_basic", "authn_file", "authz_user")
+PAGES = 'ProxyPass "/" "http://127.0.0.1:8888/" connectiontimeout=5 timeout=120 retry=0\n'
+
+
+def gone(site: Site) -> Mend:
+    """Return the remedy of a fault whose words leave it to people: the site as it is right."""
+    return Mend(site=site)
+
+
+LIVE_ROWS = [
+    # 5, 6: lines that are right in themselves.
+    Row(
+        "no upgrade=",
+        5,
+        passing(PASSING.replace(" upgrade=websocket", "")),
+        (
+            Fault(
+                answers(426), remote="upgrade-not-forwarded", server="path-without-socket", mend=gone(HEALTHY)
+            ),
+        ),
+    ),
+    Row(
+        "a path lost on the way",
+        6,
+        replace(HEALTHY, backend="echo below /ws/"),
+        (
+            Fault(
+                answers(404),
+                remote="backend-not-found",
+                server="backend-not-websocket",
+                mend=gone(
+                    replace(passing(PASSING.replace('8888/"', '8888/ws/"')), backend="echo below /ws/")
+                ),
+            ),
+        ),
+    ),
+    # 8, 9: room.
+    Row(
+        "all workers taken",
+        8,
+        replace(
+            HEALTHY,
+            mpm="ServerLimit 3\nStartServers 1\nThreadsPerChild 2\nMaxRequestWorkers 2\nMinSpareThreads 1",
+        ),
+        (
+            Fault(
+                hangs,
+                remote="tls-silent",
+                patience=0.3,
+                server="workers-exhausted",
+                mend=gone(HEALTHY),
+                during=every_worker_taken,
+            ),
+        ),
+    ),
+    Row(
+        "all slots held by older generations",
+        9,
+        replace(
+            HEALTHY,
+            mpm="ServerLimit 2\nStartServers 1\nThreadsPerChild 4\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4",
+        ),
+        (
+            Fault(
+                hangs,
+                remote="tls-silent",
+                patience=0.3,
+                server="slots-exhausted",
+                mend=gone(HEALTHY),
+                during=old_generations,
+            ),
+        ),
+    ),
+    # 10, 11: the backend.
+    Row(
+        "nobody behind",
+        10,
+        replace(HEALTHY, backend="none"),
+        (
+            Fault(
+                answers(503, marks="AH01114"),
+                remote="backend-unreachable",
+                server="backend-down",
+                mend=gone(HEALTHY),
+            ),
+        ),
+    ),
+    Row(
+        "the wrong port",
+        10,
+        passing(PASSING.replace(":8888", ":8889")),
+        (
+            Fault(
+                answers(503, marks="AH00957"),
+                remote="backend-unreachable",
+                server="backend-down",
+                mend=gone(HEALTHY),
+            ),
+        ),
+    ),
+    Row(
+        "a backend on IPv6 alone",
+        10,
+        replace(HEALTHY, backend="echo on IPv6"),
+        (
+            Fault(
+                answers(503, marks="AH00957"),
+                remote="backend-unreachable",
+                server="backend-down",
+                mend=gone(
+                    replace(passing(PASSING.replace("127.0.0.1:8888", "[::1]:8888")), backend="echo on IPv6")
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "a backend without WebSocket",
+        11,
+        replace(HEALTHY, backend="pages alone"),
+        (
+            Fault(
+                answers(200),
+                remote="handshake-answered-page",
+                server="backend-not-websocket",
+                mend=gone(HEALTHY),
+            ),
+        ),
+    ),
+    Row(
+        "a backend that speaks TLS",
+        11,
+        replace(HEALTHY, backend="by TLS"),
+        (
+            Fault(
+                answers(400, 502, 500),
+                remote="backend-bad-answer",
+                server="backend-speaks-tls",
+                mend=gone(
+                    replace(
+                        passing("SSLProxyEngine on\n" + PASSING.replace('"http://', '"https://')),
+                        backend="by TLS",
+                    )
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "a backend that speaks no TLS",
+        11,
+        passing("SSLProxyEngine on\n" + PASSING.replace('"http://', '"https://')),
+        (
+            Fault(
+                answers(500, 502),
+                remote="backend-tls-failed",
+                server="backend-speaks-plain",
+                mend=gone(HEALTHY),
+            ),
+        ),
+    ),
+    Row(
+        "a backend that dies in the handshake",
+        11,
+        replace(HEALTHY, backend="dying"),
+        (
+            Fault(
+                answers(502),
+                remote="backend-bad-answer",
+                server="backend-closes",
+                mend=gone(HEALTHY),
+            ),
+        ),
+    ),
+    Row(
+        "a backend that never answers",
+        11,
+        replace(HEALTHY, backend="deaf"),
+        (Fault(hangs, remote="handshake-hangs", patience=0.3, server="backend-silent", mend=gone(HEALTHY)),),
+    ),
+    # 13, 14: pages and redirects.
+    Row(
+        "a page that builds ws:// addresses",
+        13,
+        Site(vhost="ProxyPreserveHost On\n" + CHECK + PASSING + PAGES),
+        (
+            Fault(
+                page_says(b'"ws://', "/"),
+                remote="page-plain-socket",
+                server="",
+                mend=gone(Site(vhost=VHOST + PAGES)),
+            ),
+        ),
+    ),
+    Row(
+        "ws:// where all is redirected to https://",
+        14,
+        HEALTHY,
+        (
+            Fault(
+                answers(301, scheme="http"),
+                remote="handshake-redirected-tls",
+                server="",
+                mend=Mend(url="wss://localhost:8443/ws/echo"),
+            ),
+        ),
+        url="ws://localhost:8080/ws/echo",
+    ),
+    Row(
+        "a redirect of all to another name",
+        14,
+        Site(
+            vhost="RewriteEngine On\nRewriteRule ^ https://www.example.org%{REQUEST_URI} [R=301,L]\n" + VHOST
+        ),
+        (Fault(answers(301), remote="handshake-redirected", server="", mend=gone(HEALTHY)),),
+    ),
+    # 15 to 17: refusals.
+    Row(
+        "the site's own page is not on the list",
+        15,
+        Site(vhost=VHOST.replace("https://%{HTTP_HOST}", "https://www.example.org")),
+        (Fault(answers(403, marks="AH01630"), remote="origin-refused", server="", mend=gone(HEALTHY)),),
+    ),
+    Row(
+        "a path that is closed",
+        15,
+        Site(vhost=HEADERS + '<Location "/ws/">\nRequire ip 192.0.2.1\n</Location>\n' + PASSING),
+        (
+            Fault(
+                answers(403, marks="AH01630"),
+                remote="path-forbidden",
+                server="",
+                beside=("origin-unchecked",),
+                mend=gone(HEALTHY),
+            ),
+        ),
+    ),
+    Row(
+        "a backend that compares Origin with the wrong Host",
+        15,
+        Site(vhost=VHOST.replace("ProxyPreserveHost On\n", ""), backend="comparing origins"),
+        (
+            Fault(
+                answers(403),
+                remote="origin-refused",
+                server="host-not-preserved",
+                mend=gone(replace(HEALTHY, backend="comparing origins")),
+            ),
+        ),
+    ),
+    Row(
+        "a login for pages, on the socket too",
+        17,
+        Site(vhost=VHOST + f'<Location "/ws/">\n{LOGIN}</Location>\n', beside=LOGIN_MODULES),
+        (Fault(answers(401), remote="handshake-needs-login", server="", mend=gone(HEALTHY)),),
+    ),
+    Row(
+        "a certificate for another name",
+        0,
+        HEALTHY,
+        (
+            Fault(
+                is_untrusted("shop.test"),
+                remote="certificate-other-name",
+                server="",
+                mend=gone(replace(HEALTHY, names=("shop.test",))),
+            ),
+        ),
+        url="wss://shop.test:8443/ws/echo",
+    ),
+]
