@@ -21,11 +21,13 @@ class Ledger:
 
     Args:
         url: asked for an address before each attempt to connect.
+        options: of the connections (websockets.asyncio.client.connect).
     """
 
-    def __init__(self, name: str, url: Callable[[], str]) -> None:
+    def __init__(self, name: str, url: Callable[[], str], **options: Any) -> None:
         self.name = name
         self.url = url
+        self.options = options
         self.client = secrets.token_hex(12)
         self.heard: list[str] = []
         self.gaps: list[dict[str, Any]] = []
@@ -72,7 +74,7 @@ class Ledger:
     async def _live(self) -> None:
         while not self._done.is_set():
             with suppress(OSError, ConnectionClosed, InvalidHandshake, TimeoutError):
-                async with connect(self.url(), proxy=None, open_timeout=5) as here:
+                async with connect(self.url(), proxy=None, open_timeout=5, **self.options) as here:
                     self.connections += 1
                     await self._talk(here)
             self._at = None

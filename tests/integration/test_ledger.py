@@ -207,7 +207,7 @@ def blows(here: Site) -> list[tuple[str, Callable[[], None]]]:
     turns = itertools.cycle(here.members)
     kinds = [
         [("restart", lambda: next(turns).restart())] * SIZE.restarts,
-        [("reload", here.stack.stack.httpd.reload)] * SIZE.reloads,
+        [("reload", here.stack.stack.httpd.reload)] * SIZE.reloads * (len(here.members) > 1),
         [("kill", lambda: next(turns).die())] * SIZE.kills * (len(here.members) > 1),
     ]
     mixed = [each for turn in itertools.zip_longest(*kinds) for each in turn if each]
@@ -222,7 +222,8 @@ def test_ledgers(bus: str, count: int) -> None:
     with site(bus, count) as here:
         sized = plan(here.stack.stack.sites, here.stack.stack.target)
         what = blows(here)
-        spacing = max(SIZE.spacing, sized.reload_interval / 2 if SIZE.reloads > 1 else 0)
+        apart = sized.reload_interval / 2 if ("reload", here.stack.stack.httpd.reload) in what else 0
+        spacing = max(SIZE.spacing, apart)
         seconds = 2 + spacing * len(what) + 2
         before = here.cpu()
         began = time.monotonic()
