@@ -22,7 +22,7 @@ class Bounds:
     ``total``: bytes of all rooms in one process. ``ids``: seconds in which the same message twice is known as one.
     """
 
-    messages: int = 1000
+    messages: int = 5000
     size: int = 1 << 19
     seconds: float = 3600.0
     total: int = 1 << 26
