@@ -52,8 +52,9 @@ async def test_one_of_two_dies(launch: Launch, redis: Callable[..., RedisServer]
 
 
 @pytest.mark.needs("redis")
-async def test_redis_dies(launch: Launch, redis: Callable[..., RedisServer]) -> None:
-    """Redis is killed and started again under traffic: no socket closes, and the ledgers are complete."""
+@pytest.mark.parametrize("end", ["dies", "stalls"])
+async def test_redis_is_away(launch: Launch, redis: Callable[..., RedisServer], end: str) -> None:
+    """Redis is killed and started again under traffic, or stalls: no socket closes, one line says so, and the ledgers are complete."""
     server = redis()
     bus = {"WSFRONT_BUS": "redis", "WSFRONT_REDIS": server.address}
     one, two = launch(**bus), launch(**bus)
@@ -61,14 +62,22 @@ async def test_redis_dies(launch: Launch, redis: Callable[..., RedisServer]) -> 
     try:
         await asyncio.sleep(0.3)
         await traffic(ledgers, 1)
-        server.kill()
-        await traffic(ledgers, 2)
-        server.start()
+        if end == "dies":
+            server.kill()
+            await traffic(ledgers, 2)
+            server.start()
+        else:
+            server.signal(signal.SIGSTOP)
+            await traffic(ledgers, 1)
+            await asyncio.sleep(4)  # beyond all patience
+            server.signal(signal.SIGCONT)
         await traffic(ledgers, 1)
         await is_complete(ledgers)
     finally:
         await closed(ledgers)
     assert [ledger.connections for ledger in ledgers] == [1] * len(ledgers)
+    for process in (one, two):
+        assert len([line for line in process.lines if " WARNING " in line]) == 1
 
 
 @pytest.mark.needs("redis")
