@@ -136,6 +136,8 @@ def _error(seen: Observations, answer: Answer) -> str:
 
 
 def _bad_gateway(seen: Observations, answer: Answer) -> str:
+    if not answer.is_apache_page:
+        return "proxy-bad-gateway"
     cause = _error(seen, answer)
     return cause if cause in {"backend-name-unknown", "backend-tls-failed"} else "backend-bad-answer"
 
@@ -146,6 +148,8 @@ def _is_for_all(seen: Observations, answer: Answer) -> bool:
 
 
 def _unavailable(_: Observations, answer: Answer) -> str:
+    if b"No server is available" in answer.body:  # HAProxy's words
+        return "proxy-bad-gateway"
     return "backend-unreachable" if answer.is_apache_page else "backend-full"
 
 

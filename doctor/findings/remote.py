@@ -215,10 +215,10 @@ ENTRIES: dict[str, Entry] = {
     "origin-refused": Entry(
         "error",
         "pages of this very name may not open the socket",
-        "The Origin of a page on the same name is refused, though without one it opens: the list of origins lacks it, or "
-        "compares a port or scheme that is another from outside (TLS ends before the server, ProxyPreserveHost is off).",
-        "Add the page's origin, to the letter as the browser sends it, to the front's list and to the backend's. A page "
-        "elsewhere: `--origin`.",
+        "The Origin of a page on the same name is refused, though without one it opens: a proxy before Apache does not "
+        "pass Host on, a list of origins lacks it, or it is compared with a port or scheme that is another from outside.",
+        "`ProxyPreserveHost On`, in nginx `proxy_set_header Host $http_host`; or add the origin, to the letter as the "
+        "browser sends it, to the front's list and the backend's. A page elsewhere: `--origin`.",
     ),
     "handshake-not-found": Entry(
         "error",
@@ -283,6 +283,14 @@ ENTRIES: dict[str, Entry] = {
         "Shake hands with the backend itself; a backend by TLS needs `wss://` or `https://` in the target and "
         "`SSLProxyEngine on`.",
     ),
+    "proxy-bad-gateway": Entry(
+        "error",
+        "a proxy before Apache, or in its place, cannot reach what is behind it",
+        "nginx, Caddy and HAProxy say so when nobody listens there, or when it closes the connection or speaks TLS where "
+        "plain was meant. Apache's own 502 looks otherwise.",
+        "Ask what is behind it itself, past the proxy: `--address`, or its own port; the proxy's log names the address "
+        "that it tried.",
+    ),
     "backend-unreachable": Entry(
         "error",
         "503: Apache cannot reach the backend",
@@ -300,7 +308,7 @@ ENTRIES: dict[str, Entry] = {
     "backend-timeout": Entry(
         "error",
         "504: the backend takes connections and does not answer",
-        "Apache waited for it in vain: it is stuck, or speaks another protocol at that port.",
+        "Apache, or a proxy before it, waited in vain: it is stuck, or speaks another protocol at that port.",
         "Shake hands with the backend itself, and see its log.",
     ),
     "edge-error": Entry(
