@@ -29,6 +29,7 @@ from .server_verdicts import judged
 
 __all__ = ["ServerError", "examine"]
 
+_UNREADABLE = re.compile(r"does not exist or is empty|[Pp]ermission denied|[Cc]ould not open|Unable to open")
 DUMPED = "DUMP_CONFIG"
 
 
@@ -57,7 +58,7 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
     told = dump(apache)
     main = main_file(apache)
     if told.refused:
-        if os.geteuid() and apache.main is not None:
+        if os.geteuid() and _UNREADABLE.search(told.refused):
             raise ServerError(
                 "this user may not read all that Apache reads, so that it refuses its own configuration here: run it as root, by sudo"
             )

@@ -35,15 +35,11 @@ def seen(target: dict[str, Any]) -> dict[str, Any]:
         "accepted": False,
         "old": False,
     }
-    where = None
-    for family, address, text in addresses(target, found):
-        try:
-            connect(family, address).close()
-        except OSError as error:
-            found["addresses"].append([text, reason(error)])
-        else:
-            found["addresses"].append([text, ""])
-            where = where or (family, address)
+    places = addresses(target, found)
+    with ThreadPoolExecutor(max(1, len(places))) as pool:
+        faults = list(pool.map(lambda place: unreached(place[0], place[1]), places))
+    found["addresses"] = [[text, fault] for (_, _, text), fault in zip(places, faults, strict=True)]
+    where = next((place[:2] for place, fault in zip(places, faults, strict=True) if not fault), None)
     if where:
         found.update(shaken(*where, target))
     return found
@@ -63,6 +59,15 @@ def addresses(target: dict[str, Any], found: dict[str, Any]) -> list[tuple[int, 
         (family, address, f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}")
         for host, (family, address) in each.items()
     ]
+
+
+def unreached(family: int, address: Any) -> str:
+    """Return why a place cannot be connected to; nothing where it can."""
+    try:
+        connect(family, address).close()
+    except OSError as error:
+        return reason(error)
+    return ""
 
 
 def shaken(family: int, address: Any, target: dict[str, Any]) -> dict[str, Any]:

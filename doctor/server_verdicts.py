@@ -31,6 +31,7 @@ def judged(seen: Seen) -> Examination:
     _version(seen, found)
     if seen.told.refused:
         _refused(seen, found)
+        found.findings = in_order(found.findings)
         return found
     _running(seen, found)
     _configuration(seen, found)
