@@ -88,6 +88,9 @@ async def chat(
             if isinstance(frame, str) and len(frame) > FRAME_MOST:
                 wire.drop(1009, "a text frame beyond 64 KiB")  # while a picture is let in
                 return
+            if isinstance(message, PictureMessage) and len(frame) > message.size:
+                wire.drop(1009, "a picture beyond its size")
+                return
             try:
                 if isinstance(frame, bytes) and isinstance(message, PictureMessage):
                     answer = await _show(hall, member, message, frame, sender)

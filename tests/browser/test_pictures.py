@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +123,15 @@ async def test_preview(visit: Visit, site: Site) -> None:
     await expect(bob.locator(".picture img")).to_have_count(1)
     await expect(ada.locator(".own[data-state]")).to_have_count(0)
     await expect(ada.locator(".picture img")).to_have_attribute("src", re.compile("^data:image/webp"))
+
+
+async def test_photograph(visit: Visit) -> None:
+    """A picture that every compression makes larger arrives, though the browser compresses all that it sends."""
+    ada, bob = await visit("Ada"), await visit("Bob")
+    file = io.BytesIO()
+    Image.frombytes("RGB", (700, 700), random.Random(6).randbytes(700 * 700 * 3)).save(file, "PNG")  # noqa: S311  # no secret
+    await ada.locator("#file").set_input_files(payload(file.getvalue()))
+    await expect(bob.locator(".picture img")).to_have_count(1)
 
 
 async def test_none(visit: Visit) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import random
 import sys
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from server import uploads
 from server.messages import LIMITS
@@ -76,6 +78,17 @@ async def test_large(start: Start) -> None:
         await hear(ada, "none")
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("memory", [1, 8])
+async def test_compressed(start: Start, memory: int) -> None:
+    """A picture arrives from a client whose compression makes it larger than it is."""
+    here = await start()
+    compresses = ClientPerMessageDeflateFactory(compress_settings={"memLevel": memory})
+    ada = await here.connect(extensions=[compresses], compression=None)
+    await say(ada, type="join", name="Ada")
+    noise = saved(Image.frombytes("RGB", (400, 400), random.Random(6).randbytes(480_000)), "PNG")  # noqa: S311  # no secret
+    assert (await send(ada, noise))["type"] == "ack"
 
 
 async def test_history(start: Start) -> None:
