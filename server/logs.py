@@ -4,6 +4,7 @@ What is about one connection carries its id; Apache's access log has the id of t
 """
 
 import datetime as dt
+import json
 import logging
 import sys
 import traceback
@@ -51,4 +52,7 @@ class Json(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = "".join(traceback.format_exception(*record.exc_info))
-        return msgspec.json.encode(line).decode()
+        try:
+            return msgspec.json.encode(line).decode()
+        except UnicodeEncodeError:  # the name of a file that is not UTF-8
+            return json.dumps(line)

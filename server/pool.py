@@ -27,6 +27,7 @@ SECONDS = metrics.histogram("pool_seconds", "From a job until its end, the wait 
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSWER_MOST = 1 << 20
+SAID_MOST = 4096  # bytes of standard error that are logged at a time
 # No setting, password or socket of ours is any business of a process that opens what strangers send.
 PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH")
 
@@ -68,6 +69,7 @@ class Pool:
         self._turn = asyncio.Semaphore(size)
         self._rest: list[tuple[Process, asyncio.TimerHandle]] = []
         self._alive: set[Process] = set()
+        self._hearing: dict[Process, asyncio.Task[None]] = {}
         self._ends: set[asyncio.Task[None]] = set()
 
     async def run(self, job: bytes) -> bytes:
@@ -155,16 +157,24 @@ class Pool:
         command = (sys.executable, "-m", self.module, *map(str, limits))
         try:
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, cwd=ROOT, env=environment
+                *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=ROOT, env=environment
             )
         except OSError as fault:
             log.warning("%s did not start: %s; may this user run %s?", self.module, fault, sys.executable)
             raise NotStarted(str(fault)) from None
         self._alive.add(process)
+        self._hearing[process] = asyncio.get_running_loop().create_task(self._hear(process))
         if self.closed:  # meanwhile
             await self._end(process)
             raise NotStarted("the pool is closed")
         return process
+
+    async def _hear(self, process: Process) -> None:
+        """Log what a process says on standard error."""
+        assert process.stderr is not None  # noqa: S101  # it was started so
+        while said := await process.stderr.read(SAID_MOST):
+            for line in said.decode(errors="backslashreplace").splitlines():
+                log.warning("%s: %s", self.module, line)
 
     def _retire(self) -> None:
         """End the process that has rested longest."""
@@ -180,6 +190,8 @@ class Pool:
     async def _end(self, process: Process) -> None:
         """Kill a process, and wait until it is gone; what it still had to say is read, or its pipe would never end."""
         _kill(process)
+        if hearing := self._hearing.pop(process, None):
+            await hearing
         await process.communicate()
         self._alive.discard(process)
 

@@ -43,7 +43,7 @@ def work(do: Callable[[bytes], bytes], arguments: Sequence[str]) -> int:
         except Rejected as fault:
             answer = REJECTED + str(fault).encode()
         except Exception as fault:  # noqa: BLE001  # whatever it is, this process ends with it
-            sys.stderr.write(f"{do.__module__}: a job failed: {type(fault).__name__}: {fault}\n")
+            sys.stderr.write(f"a job failed: {type(fault).__name__}: {fault}\n")
             return 1
         answers.write(LENGTH.pack(len(answer)) + answer)
         answers.flush()
@@ -67,7 +67,7 @@ def _confine(parent: int, memory: int) -> None:
     try:
         os.nice(NICE)
     except PermissionError:  # a sandbox without setpriority(2): slower for the others, and no less safe
-        sys.stderr.write("a process of the pool may not lower its priority; allow setpriority(2)\n")
+        sys.stderr.write("this process may not lower its priority; allow setpriority(2)\n")
 
 
 def _lower(limit: int, most: int, *, soft_only: bool = False) -> None:

@@ -58,6 +58,13 @@ def test_an_exception_is_one_line() -> None:
     assert "ValueError: invalid literal" in told["trace"]
 
 
+def test_a_name_that_is_no_text() -> None:
+    """What cannot be written in UTF-8, as a file's name may be, is escaped, and the line told."""
+    record = logging.LogRecord("server", logging.ERROR, "", 0, "%s did not start", ("/bin/\udcff",), None)
+    line = Json().format(record)
+    assert json.loads(line.encode())["message"] == "/bin/\udcff did not start"
+
+
 def test_another_form_is_refused() -> None:
     """A form that is none is told with those that are."""
     with pytest.raises(SettingsError, match="WSFRONT_LOG: 'xml' is not known; expected text or json"):

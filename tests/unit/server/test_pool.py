@@ -83,9 +83,17 @@ async def test_rejected(make: Make) -> None:
     assert await pool.run(b"who") == who
 
 
-async def test_noise(make: Make) -> None:
-    """What a job prints is no answer."""
+async def test_noise(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """What a job prints is no answer, but a line of the log, in the form that the log has."""
     assert await make().run(b"print yes") == b"yes"
+    await until(lambda: f"{MODULE}: noise" in caplog.messages)
+
+
+async def test_last_words(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """What a process says at its end is logged, too."""
+    with pytest.raises(JobLost):
+        await make().run(b"unheard-of")
+    assert f"{MODULE}: a job failed: ValueError: b'unheard-of'" in caplog.messages
 
 
 async def test_settings(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
