@@ -321,7 +321,8 @@ ENTRIES: dict[str, Entry] = {
         "error",
         "%2F in the path",
         "Apache answers 404 to it by itself (AH00026) unless AllowEncodedSlashes says otherwise.",
-        "Send it in the query, or `AllowEncodedSlashes NoDecode` in the vhost.",
+        "Send it in the query; or `AllowEncodedSlashes NoDecode` in the vhost, and `nocanon` on the ProxyPass line, without which "
+        "the backend is asked for `%252F`.",
     ),
     "encoded-question": Entry(
         "error",
