@@ -24,7 +24,7 @@ PAGE = b"<!doctype html><title>page</title><p>page</p>"
 _SCRIPT = (
     b'<!doctype html><title>page</title><script>new WebSocket("%s://" + location.host + "/ws/echo")</script>'
 )
-Begin = Callable[[int], Awaitable[Server]]
+Begin = Callable[[int], Awaitable[Server | asyncio.Server]]
 
 
 async def _echo(connection: ServerConnection) -> None:
@@ -141,7 +141,7 @@ def _deaf(connection: socket.socket, _request: object) -> None:
 
 
 _SOCKETS = {
-    "echo": _serving(_echo, "/echo"),
+    "echo": _serving(_echo, "/echo", "/echo%2Fa", "/echo%3Fa"),
     "echo below /ws/": _serving(_echo, "/ws/echo"),
     "echo on IPv6": _serving(_echo, "/echo", host="::1"),
     "switching": _switching,
@@ -154,6 +154,36 @@ _SCRIPTS: dict[str, Script] = {
     "deaf": _deaf,
     "refusing": _refusing,
 }
+
+
+async def _pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextmanager
+def forgetful_front(port: int, target: int, own: ssl.SSLContext, trusting: ssl.SSLContext) -> Iterator[None]:
+    """Run a proxy by TLS that passes all on by TLS, and does not say there what name was asked for.
+
+    Args:
+        port: where it listens.
+        target: where it passes all on to.
+        own: what it shows.
+        trusting: what it takes.
+    """
+
+    async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection("127.0.0.1", target, ssl=trusting, server_hostname="")
+        await asyncio.gather(_pumped(reader, behind[1]), _pumped(behind[0], writer))
+
+    async def begin(at: int) -> asyncio.Server:
+        return await asyncio.start_server(passed, "127.0.0.1", at, ssl=own)
+
+    with _running(begin, port):
+        yield
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.htaccess import echoes
+from tests.integration.faults.backends import forgetful_front
 from tests.integration.faults.places import NAME, Place
 from tests.raw import Line
 from tests.waiting import SECOND, until
@@ -188,6 +189,23 @@ def is_untrusted(name: str) -> Evidence:
         return False
 
     return evidence
+
+
+def name_is_missed(place: Place) -> bool:
+    """Tell whether a handshake for another name than the first is misdirected, where TLS does not say that name (421)."""
+    with (
+        socket.create_connection(("127.0.0.1", place.https_port), 5 * SECOND) as connection,
+        _trusting().wrap_socket(connection) as encrypted,
+    ):
+        host = f"shop.test:{place.https_port}"
+        return Line(encrypted, host).shake(place.path, f"Origin: https://{host}").status == 421
+
+
+@contextmanager
+def front_without_names(place: Place) -> Iterator[None]:
+    """Run a proxy by TLS before the site, at the port where nobody else is, that says no name to it."""
+    with forgetful_front(place.nobody, place.https_port, place.server_context(), _trusting()):
+        yield
 
 
 def announces_sockets_over_http2(place: Place) -> bool:

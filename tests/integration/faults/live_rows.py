@@ -1,18 +1,23 @@
-"""The fault matrix, as far as the fault shows in a living server alone: its load, its backends, its answers."""
+"""The fault matrix, as far as the fault shows in a living server alone: its load, its backends, its answers.
+
+What cannot be had here, SELinux and an Apache before 2.4.47, is fed to what judges it: tests/unit/doctor/test_server_verdicts.py.
+"""
 
 from dataclasses import replace
 
 from tests.integration.faults.evidence import (
     answers,
     every_worker_taken,
+    front_without_names,
     hangs,
     is_untrusted,
+    name_is_missed,
     old_generations,
     page_says,
 )
-from tests.integration.faults.places import CHECK, HEADERS, PASSING, VHOST, Site
+from tests.integration.faults.places import CHECK, HEADERS, PASSING, RULES, VHOST, Site
 from tests.integration.faults.row import Fault, Mend, Row
-from tests.integration.faults.rows import HEALTHY, passing
+from tests.integration.faults.rows import HEALTHY, passing, rules
 
 LOGIN = 'AuthType Basic\nAuthName "site"\nAuthBasicProvider file\nAuthUserFile "{root}/../users"\nRequire valid-user\n'
 LOGIN_MODULES = ("auth_basic", "authn_file", "authz_user")
@@ -23,6 +28,15 @@ def gone(site: Site) -> Mend:
     """Return the remedy of a fault whose words leave it to people: the site as it is right."""
     return Mend(site=site)
 
+
+SHOP = (
+    "</VirtualHost>\n<VirtualHost *:8443>\nServerName shop.test\nSSLEngine on\n"
+    'SSLCertificateFile "{root}/../certs/sites/localhost/certificate.pem"\n'
+    'SSLCertificateKeyFile "{root}/../certs/sites/localhost/key.pem"\n'
+)
+"""Begins another vhost behind the first one."""
+
+TWO_NAMES = Site(vhost=VHOST + SHOP + VHOST, names=("localhost", "shop.test"))
 
 LIVE_ROWS = [
     # 5, 6: lines that are right in themselves.
@@ -262,6 +276,46 @@ LIVE_ROWS = [
                 mend=gone(replace(HEALTHY, backend="comparing origins")),
             ),
         ),
+    ),
+    Row(
+        "%3F in the path of a rule",
+        15,
+        rules(RULES),
+        (
+            Fault(
+                answers(403, marks="AH10508"),
+                remote="encoded-question",
+                server="",
+                mend=gone(Site(vhost=VHOST)),
+            ),
+        ),
+        path="/ws/echo%3Fa",
+    ),
+    Row(
+        "%2F in the path",
+        15,
+        HEALTHY,
+        (
+            Fault(
+                answers(404),
+                remote="encoded-slash",
+                server="",
+                mend=gone(
+                    Site(
+                        vhost="AllowEncodedSlashes NoDecode\n" + VHOST.replace(" retry=0", " retry=0 nocanon")
+                    )
+                ),
+            ),
+        ),
+        path="/ws/echo%2Fa",
+    ),
+    Row(
+        "a proxy before it that says no name in TLS, and vhosts that differ in it",
+        16,
+        replace(TWO_NAMES, vhost=VHOST + SHOP + "SSLProtocol -all +TLSv1.3\n" + VHOST),
+        (Fault(name_is_missed, remote="sni-mismatch", server="", mend=gone(TWO_NAMES)),),
+        url="wss://shop.test:8889/ws/echo",
+        around=front_without_names,
     ),
     Row(
         "a login for pages, on the socket too",

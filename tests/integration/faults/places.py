@@ -185,6 +185,7 @@ class Place:
             file = self.root / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
+        self.htaccess.unlink(missing_ok=True)
         if site.htaccess:
             self.htaccess.write_text(self.filled(site.htaccess), encoding="utf-8")
         self.httpd.write({"httpd.conf": self.filled(self._configuration(site))})

@@ -77,6 +77,7 @@ class Row:
         path: where the socket is.
         then: the kind of backend that the site is healthy with, where another shows the fault.
         url: where the socket is asked for, where that is part of the fault.
+        around: what goes on all the time.
     """
 
     name: str
@@ -86,3 +87,4 @@ class Row:
     path: str = "/ws/echo"
     then: str = ""
     url: str = ""
+    around: Callable[[Place], AbstractContextManager[Any]] = nullcontext

@@ -26,7 +26,7 @@ ROWS = [*FILE_ROWS, *LIVE_ROWS, *PAIRS]
 def test_row(row: Row) -> None:
     """The fault is there, its cause is named first and nothing beside it, and the remedy makes the site a healthy one."""
     site, url = row.site, row.url
-    with place(site) as found:
+    with place(site) as found, row.around(found):
         found.path = row.path
         for number, fault in enumerate(row.faults):
             with found.behind(site.backend), found.running():
