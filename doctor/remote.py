@@ -49,4 +49,5 @@ async def examine(
     """
     asked = parse(url)
     wanted = Wanted(idle, address, origin, any_origin, echo)
-    return judge(await observe(asked, wanted, remote_tls.trusting(ca_file), timeout))
+    trust = remote_tls.trusting(ca_file) if asked.is_secure or ca_file else None
+    return judge(await observe(asked, wanted, trust, timeout))

@@ -10,7 +10,6 @@ import secrets
 import socket
 import ssl
 from collections.abc import Sequence
-from urllib.parse import urljoin, urlsplit
 
 from websockets.utils import accept_key
 
@@ -18,7 +17,7 @@ from . import remote_http2, remote_tls
 from .remote_http import Asker, FailureError, Line, opened
 from .remote_seen import CHROME, FIREFOX, Observations, Reach, Shake, Wanted
 from .remote_socket import CLOSE_CODE, OFFER, SocketSeen, Talk, begun
-from .remote_url import Asked
+from .remote_url import Asked, joined
 
 FOREIGN = "https://wsfront-doctor.invalid"  # a name that nobody can have (RFC 2606, 2)
 _ADDRESSES_MOST = 4
@@ -27,13 +26,13 @@ _OTHERS_SECONDS = 1.0
 _HTTPS, _HTTP = 443, 80
 
 
-async def observe(asked: Asked, wanted: Wanted, trust: ssl.SSLContext, limit: float) -> Observations:
+async def observe(asked: Asked, wanted: Wanted, trust: ssl.SSLContext | None, limit: float) -> Observations:
     """Ask everything that can be asked, within six limits and the idle time.
 
     Args:
         asked: the address of the socket.
         wanted: what is known of it.
-        trust: judges chains of certificates.
+        trust: judges chains of certificates; needed for TLS alone.
         limit: seconds for each question.
     """
     seen = Observations(asked, wanted, remote_tls.now())
@@ -45,14 +44,14 @@ async def observe(asked: Asked, wanted: Wanted, trust: ssl.SSLContext, limit: fl
     return seen
 
 
-async def _observe(seen: Observations, trust: ssl.SSLContext, limit: float) -> None:
+async def _observe(seen: Observations, trust: ssl.SSLContext | None, limit: float) -> None:
     await _reach(seen, limit)
     address = next((each.address for each in seen.reaches if not each.failure), "")
     if not address:
         return
     asked = seen.asked
     asker = Asker(asked, address, limit)
-    if asked.is_secure:
+    if asked.is_secure and trust:
         seen.tls = await remote_tls.look(asked, address, trust, limit)
         if seen.tls.failure:
             seen.plain = (await asker.ask(asked.target, is_secure=False))[0]
@@ -127,11 +126,10 @@ async def _page(seen: Observations, asker: Asker) -> None:
     seen.page, _ = await asker.ask("/", ("Accept: text/html", "Connection: close"))
     base = f"{seen.asked.origin}/"
     sources = re.findall(rb"<script[^>]*\ssrc\s*=\s*[\"']?([^\"'>\s]+)", seen.page.body, re.IGNORECASE)
-    addresses = dict.fromkeys(urljoin(base, each.decode("latin-1")) for each in sources)
-    own = [each for each in addresses if each.startswith(base)]
+    addresses = dict.fromkeys(joined(base, each.decode("latin-1")) for each in sources)
+    own = [each for each in addresses if f"{each.scheme}://{each.netloc}" == seen.asked.origin]
     for address in own[:_SCRIPTS_MOST]:
-        parts = urlsplit(address)
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        target = f"{address.path}?{address.query}" if address.query else address.path
         answer, _ = await asker.ask(target, ("Connection: close",))
         seen.scripts.append(answer.body)
 

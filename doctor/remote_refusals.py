@@ -6,11 +6,11 @@ Pure: observations in, findings out.
 import html
 import re
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from .findings import Finding
 from .remote_http import UPGRADED, Answer
 from .remote_seen import Observations, Shake
+from .remote_url import joined
 
 _FAILURES = {
     "refused": "the connection was refused",
@@ -96,7 +96,7 @@ def _cause(seen: Observations, shake: Shake) -> str:  # noqa: PLR0911 (a table w
     if 200 <= status < 300:  # noqa: PLR2004 (RFC 9110, 15.3)
         return "handshake-answered-page"
     if 300 <= status < 400:  # noqa: PLR2004 (RFC 9110, 15.4)
-        target = urlsplit(answer.header("location"))
+        target = joined(asked.origin, answer.header("location"))
         is_tls = not asked.is_secure and target.scheme in {"https", "wss"} and target.hostname == asked.host
         return "handshake-redirected-tls" if is_tls else "handshake-redirected"
     if status in _EDGE:
@@ -199,9 +199,7 @@ def _symptoms(seen: Observations, answer: Answer) -> tuple[str, ...]:
 def _finding(seen: Observations, name: str, said: str, *, symptoms: tuple[str, ...] = ()) -> Finding:
     instead = ""
     if name == "handshake-redirected-tls":
-        instead = (
-            f"wss://{urlsplit(seen.shakes['chrome'].answer.header('location')).netloc}{seen.asked.target}"
-        )
+        instead = f"wss://{joined(seen.asked.origin, seen.shakes['chrome'].answer.header('location')).netloc}{seen.asked.target}"
     elif name == "plain-to-tls":
         instead = f"wss://{seen.asked.authority}{seen.asked.target}"
     elif name == "path-slash":

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake, ProtocolError
+from websockets.exceptions import InvalidHandshake, PayloadTooBig
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -107,7 +107,7 @@ class Talk:
         self.limit = limit
         self.seen = SocketSeen()
         self.protocol = ClientProtocol(
-            parse_uri("ws://doctor/"), extensions=[DEFLATE], state=State.OPEN, max_size=1 << 20
+            parse_uri("ws://doctor/"), extensions=[DEFLATE], state=State.OPEN, max_size=_MOST
         )
         self.protocol.extensions = self.protocol.process_extensions(Headers(list(headers)))
         self.pongs: list[bytes] = []
@@ -199,9 +199,10 @@ class Talk:
             if isinstance(event, Frame):
                 self._heard += len(event.data)  # once unpacked, which may be a thousand times what came
                 self._note(event)
-        self.seen.is_loud = self._heard > _MOST
-        if isinstance(self.protocol.parser_exc, ProtocolError):
-            self.seen.fault = str(self.protocol.parser_exc)
+        failure = self.protocol.parser_exc
+        self.seen.is_loud = self._heard > _MOST or isinstance(failure, PayloadTooBig)
+        if failure and not self.seen.is_loud:
+            self.seen.fault = str(failure) or type(failure).__name__
 
     def _note(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG:

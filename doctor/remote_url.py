@@ -6,7 +6,7 @@ Asks nobody.
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import idna
 
@@ -94,6 +94,14 @@ def parse(text: str) -> Asked:
         quote(parts.path or "/", safe=_KEPT),
         quote(parts.query, safe=_KEPT),
     )
+
+
+def joined(base: str, reference: str) -> SplitResult:
+    """Return where a reference in a page or a redirect leads; nowhere where it is none."""
+    try:
+        return urlsplit(urljoin(base, reference))
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def _host(name: str, shown: str) -> str:

@@ -43,6 +43,8 @@ def judge(seen: Observations) -> Examination:
         words = f"{seen.asked.host}: {seen.no_name}"
         book.check("name", words, book.finding("name-unknown", words))
         book.unchecked("all that comes after the name")
+    elif not seen.reaches:
+        book.unchecked("anything: the time was over before the first answer")
     elif all(each.failure for each in seen.reaches):
         _reached(seen, book)
         book.unchecked("all that comes after the connection")
