@@ -4,7 +4,7 @@ import re
 
 from .examination import Check, Examination, Outcome
 from .findings import Finding
-from .findings.server import ASTRAY
+from .findings.logged import ASTRAY
 from .server_backend import Reached
 from .server_seen import Seen
 

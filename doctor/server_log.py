@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .findings.server import LOGGED
+from .findings.logged import LOGGED
 from .reading import shown
 
 _TAIL = 1 << 18  # bytes of each log

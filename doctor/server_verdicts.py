@@ -10,7 +10,7 @@ from apache.versions import FLOOR, MENDED_SILENTLY, at_least, flaws
 
 from .examination import Check, Examination, Outcome
 from .findings import SEVERITIES, Finding
-from .findings.server import LOGGED
+from .findings.logged import LOGGED
 from .server_backend_verdicts import backends
 from .server_certificates import Certificate, is_soon
 from .server_load_verdicts import load

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from apache import versions
-from doctor.findings import CATALOGUE, server
+from doctor.findings import CATALOGUE
+from doctor.findings.logged import LOGGED
 from doctor.reading import Directive
 from doctor.server_answers import Answer
 from doctor.server_apache import Apache, Dump
@@ -168,7 +169,7 @@ def test_version_that_is_mended_silently() -> None:
 
 def test_causes_are_findings() -> None:
     """Each number of the log names causes that are in the catalogue, and has an entry of its own."""
-    for number, logged_number in server.LOGGED.items():
+    for number, logged_number in LOGGED.items():
         assert set(logged_number.causes) <= set(CATALOGUE)
         assert f"log-{number.lower()}" in CATALOGUE
 
