@@ -4,6 +4,7 @@ Source: mod_proxy.c, proxy_trans: what a `<Location>` says goes first, then Prox
 server's; mod_rewrite's rules for the whole server run before both.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def _hop(
 def _home(server: Configuration, htaccess: Configuration) -> Section | None:
     """Return the vhost whose DocumentRoot an .htaccess is in, or below."""
     file = Path(htaccess.file).resolve()
-    for directive in server.named("documentroot"):
+    for directive in _named(server, "documentroot"):
         if directive.word(0) and file.is_relative_to(Path(directive.word(0)).resolve()):
             return directive.inside("virtualhost")
     return None
@@ -245,20 +246,35 @@ def _home(server: Configuration, htaccess: Configuration) -> Section | None:
 
 def _value(server: Configuration, vhost: Section | None, name: str) -> str:
     """Return the value of a server's directive for a vhost."""
-    values = {each.inside("virtualhost"): each.word(0) for each in server.named(name) if len(each.scope) <= 1}
+    values = _values(server, name)
     return values.get(vhost) or values.get(None, "")
+
+
+@functools.lru_cache(maxsize=16)
+def _values(server: Configuration, name: str) -> dict[Section | None, str]:
+    return {each.inside("virtualhost"): each.word(0) for each in server.named(name) if len(each.scope) <= 1}
+
+
+@functools.lru_cache(maxsize=4)
+def _mapped_lines(server: Configuration) -> dict[tuple[str, int], Mapped]:
+    return {(each.directive.file, each.directive.start): each for each in mappings_of(server)}
+
+
+@functools.lru_cache(maxsize=4)
+def _named(server: Configuration, name: str) -> tuple[Directive, ...]:
+    return tuple(server.named(name))
 
 
 def _keeps_host(server: Configuration, vhost: Section | None, line: Directive) -> bool:
     around = {*line.scope, vhost}
-    told = [each for each in server.named("proxypreservehost") if around.issuperset(each.scope)]
+    told = [each for each in _named(server, "proxypreservehost") if around.issuperset(each.scope)]
     told.sort(key=lambda each: len(each.scope))
     return bool(told) and told[-1].word(0).lower() == "on"
 
 
 def _idle(server: Configuration, vhost: Section | None, line: Directive, target: str) -> int:
     """Return after how many seconds of silence a socket is cut: the longer of Timeout and the worker's own (mod_proxy_http.c)."""
-    mapped = next((each for each in mappings_of(server) if each.directive == line), None)
+    mapped = _mapped_lines(server).get((line.file, line.start))
     worker = mapped.parameters if mapped else worker_parameters(server, target)
     client = seconds(_value(server, vhost, "timeout")) or _TIMEOUT
     told = worker.get("timeout") or _value(server, vhost, "proxytimeout")
