@@ -1,5 +1,6 @@
 """What can be wrong with ProxyPass, its workers and the modules behind them, seen in the files alone."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +8,7 @@ from .configuration import Configuration
 from .findings import Edit, Finding
 from .modules import loading
 from .proxying import Mapped, has_tunnels, mappings_of, seconds, worker_parameters
-from .reading import Directive, shown, word_spans
+from .reading import Directive, Section, shown, word_spans
 from .rewrite_checks import guards_upgrades
 from .rewriting import rules_of
 
@@ -173,9 +174,13 @@ def _idle(configuration: Configuration, mapped: Sequence[Mapped]) -> Iterator[Fi
 
 def _governing(configuration: Configuration, directive: Directive, name: str) -> str:
     """Return the value of a server's directive for the vhost that a line is in."""
-    vhost = directive.inside("virtualhost")
-    values = {each.inside("virtualhost"): each.word(0) for each in configuration.named(name)}
-    return values.get(vhost) or values.get(None, "")
+    values = _of_vhosts(configuration, name)
+    return values.get(directive.inside("virtualhost")) or values.get(None, "")
+
+
+@functools.lru_cache(maxsize=8)
+def _of_vhosts(configuration: Configuration, name: str) -> dict[Section | None, str]:
+    return {each.inside("virtualhost"): each.word(0) for each in configuration.named(name)}
 
 
 def _modules(configuration: Configuration) -> Iterator[Finding]:
