@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from apache.httpd import free_ports
 from certs.store import Store
@@ -262,3 +263,23 @@ async def test_browsers(plain: Running, connection: str, names: list[str]) -> No
         examination = await timed(url, 3, address="127.0.0.1")
     assert found(examination) == names
     assert {"ping", "messages", "close"} <= {check.name for check in examination.checks}
+
+
+@pytest.mark.needs("apache")
+@pytest.mark.parametrize(("interval", "names"), [(None, ["idle-cut"]), (0.3 * SECOND, [])])
+async def test_silence(interval: float | None, names: list[str]) -> None:
+    """Apache cuts a socket after its Timeout unless the backend pings; with --idle both are seen."""
+
+    async def echo(socket: ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    async with serve(echo, "127.0.0.1", 0, ping_interval=interval) as backend:
+        port = backend.sockets[0].getsockname()[1]
+        own = f"Timeout 1\nProxyPass /ws/ http://127.0.0.1:{port}/ws/ upgrade=websocket timeout=1"
+        with front({"localhost": Vhost({"index.html": "page"}, own=own)}) as server:
+            url = f"ws://localhost:{server.http_port}/ws/"
+            examination = await timed(url, 5, idle=1.8, any_origin=True)
+    assert found(examination) == names
+    words = next(check.seen for check in examination.checks if check.name == "idle")
+    assert words.startswith("cut after 1 s" if names else "alive after 2 s")

@@ -57,6 +57,21 @@ def test_doctor_after_ready(folder: Path) -> None:
         assert running.end()[:2] == (0, "")
 
 
+def test_doctor_finds_something(folder: Path) -> None:
+    """What the doctor finds then is a line each, with where to read more; it goes on all the same."""
+    own = folder / "up/sites.d/localhost/own.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text("Header always set Content-Security-Policy \"connect-src 'none'\"\n")
+    with up(folder) as running:
+        assert running.ready() == f"ready {running.url}\n"
+        assert running.process.stderr
+        told = next(line for line in running.process.stderr if line.startswith("doctor: "))
+        assert told.startswith(f"doctor: wss://localhost:{running.ports[0]}/ws/: error: the page's")
+        assert told.endswith(": ./wsfront doctor --explain page-policy\n")
+        running.process.terminate()
+        assert running.end()[:2] == (0, "")
+
+
 def test_a_second_signal_changes_nothing(folder: Path) -> None:
     """Whoever asks twice gets the same clean end."""
     with up(folder) as running:
