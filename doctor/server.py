@@ -29,7 +29,6 @@ from .server_verdicts import judged
 
 __all__ = ["ServerError", "examine"]
 
-_UNREADABLE = re.compile(r"does not exist or is empty|[Pp]ermission denied|[Cc]ould not open|Unable to open")
 DUMPED = "DUMP_CONFIG"
 
 
@@ -58,7 +57,7 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
     told = dump(apache)
     main = main_file(apache)
     if told.refused:
-        if os.geteuid() and _UNREADABLE.search(told.refused):
+        if told.is_limited:
             raise ServerError(
                 "this user may not read all that Apache reads, so that it refuses its own configuration here: run it as root, by sudo"
             )
@@ -66,9 +65,8 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
     not_seen: list[str] = []
     name, given = (DUMPED, {DUMPED: told.text}) if told.text else (main, {})
     if not told.text:
-        not_seen.append(
-            "the configuration as Apache itself has it: mod_info is not to be had; its files were read instead"
-        )
+        why = "it reads files that this user may not" if told.is_limited else "mod_info is not to be had"
+        not_seen.append(f"the configuration as Apache itself has it: {why}; its files were read instead")
     try:
         configuration = read(name, given=given)
     except UnreadableError as error:

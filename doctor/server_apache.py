@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from apache import httpd
@@ -19,7 +19,7 @@ _SECONDS = 3.0
 _NAMES = ("apache2", "httpd")
 _ENVIRONMENT = Path("/etc/apache2/envvars")
 _ANYWHERE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ALONE = {"-X", "-e"}
+_UNREADABLE = re.compile(r"does not exist or is empty|[Pp]ermission denied|[Cc]ould not open|Unable to open")
 _WITH_VALUE = {"-D", "-d", "-f", "-C", "-c", "-k", "-E"}
 _KEPT = {"-D", "-d", "-f", "-C", "-c"}
 
@@ -61,23 +61,19 @@ class Dump:
         refused: its own words, where it does not take it; the rest is empty then.
         text: all directives with their files and lines, behind a LoadModule line for each module; empty where mod_info is not to be had.
         modules: the names of all modules, as proxy_http.
-        vhosts: its list of them.
         root: its ServerRoot.
         log: the ErrorLog of the server itself.
         user: the id of the user that its children are; None where it changes to none.
-        group: likewise.
+        is_limited: whether it reads files that this user may not.
     """
 
     refused: str = ""
     text: bytes = b""
     modules: frozenset[str] = frozenset()
-    vhosts: str = ""
     root: str = ""
     log: str = ""
     user: int | None = None
-    group: int | None = None
-    user_name: str = ""
-    values: dict[str, str] = field(default_factory=dict)
+    is_limited: bool = False
 
 
 def find(binary: str | None = None, config: str | None = None) -> Apache:
@@ -114,30 +110,34 @@ def dump(apache: Apache) -> Dump:
     Raises:
         ServerError: it does not answer in time.
     """
-    asked = [*apache.arguments, "-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_RUN_CFG", "-D", "DUMP_MODULES"]
+    # Where it only dumps, it does not ask for the files of certificates; as another user it may not find them.
+    status, _, words = _said(apache.binary, [*apache.arguments, "-t"], apache.environment)
+    is_limited = bool(status and os.geteuid() and _UNREADABLE.search(words))
+    if status and not is_limited:
+        return Dump(refused=_words(status, words))
+    asked = [*apache.arguments, "-t", "-D", "DUMP_RUN_CFG", "-D", "DUMP_MODULES"]
     status, output, words = _said(apache.binary, asked, apache.environment)
     if status:
-        told = [
-            line.strip()
-            for line in words.splitlines()
-            if line.strip() and not re.search(r"AH0055[78]|AH00112", line)
-        ]
-        return Dump(refused=" ".join(told) or f"it ends with status {status} and says nothing")
+        return Dump(refused=_words(status, words), is_limited=is_limited)
     modules = frozenset(re.findall(r"^ (\w+)_module \(", output, re.MULTILINE))
     user = re.search(r'^User: name="([^"]*)" id=(\d+)( not_used)?', output, re.MULTILINE)
-    group = re.search(r'^Group: name="[^"]*" id=(\d+)( not_used)?', output, re.MULTILINE)
     root = re.search(r'^ServerRoot: "(.*)"', output, re.MULTILINE)
     log = re.search(r'^Main ErrorLog: "(.*)"', output, re.MULTILINE)
     return Dump(
         text=_directives(apache, modules),
         modules=modules,
-        vhosts=output.partition("ServerRoot:")[0],
         root=root[1] if root else "",
         log=log[1] if log else "",
         user=int(user[2]) if user and not user[3] else None,
-        group=int(group[1]) if group and not group[2] else None,
-        user_name=user[1] if user else "",
+        is_limited=is_limited,
     )
+
+
+def _words(status: int, said: str) -> str:
+    """Return Apache's words for a refusal, without those on its own name."""
+    lines = [line.strip() for line in said.splitlines()]
+    kept = [line for line in lines if line and not re.search(r"AH0055[78]|AH00112", line)]
+    return " ".join(kept) or f"it ends with status {status} and says nothing"
 
 
 def main_file(apache: Apache) -> str:

@@ -305,6 +305,15 @@ def test_configuration_that_apache_refuses(port: int) -> None:
         assert found.not_checked
 
 
+def test_certificate_that_is_gone(port: int) -> None:
+    """A certificate that was removed under a running Apache, which would not start again, is found in Apache's own words."""
+    with site(port=port) as instance:
+        next(instance.httpd.directory.glob("certs/sites/*/certificate.pem")).unlink()
+        found = look(instance)
+        assert ids(found) == ["server-refused"]
+        assert "does not exist or is empty" in found.findings[0].seen
+
+
 def test_apache_that_does_not_run() -> None:
     """A configuration with which no Apache runs is read all the same."""
     with running() as stack:
