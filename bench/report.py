@@ -54,7 +54,9 @@ def _scenario(results: Results, scenario: Scenario) -> str:
         for metric in used
     ]
     shares = [_shares(results, line) for line in lines]
-    rows += [[who, *(each[who] for each in shares)] for who in shares[0]] if shares else []
+    for who in shares[0] if shares else ():
+        if any(each[who] != "-" for each in shares):
+            rows.append([who, *(each[who] for each in shares)])
     parts = [f"## {scenario.title}", "", scenario.summary, "", *_table(rows)]
     goals = [
         f"- {goal['metric']}: {goal['ratio']:.2f} of {results.titles[goal['against']]}{goal['with']}'s; wanted at "

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from apache.errors import ApacheError
 from bench.errors import BenchFault, LimitFault
 from bench.output import write
 from bench.report import markdown
-from bench.runner import all_scenarios, all_stacks
+from bench.runner import all_backends, all_scenarios, all_stacks
 from bench.runner import run as measure
 from bench.scenarios.base import Options
 
@@ -38,6 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"of {scenarios} (default: all)")
     parser.add_argument(
         "--against", nargs="+", metavar="NAME", help=f"what to put beside ours, of {stacks} (default: all)"
+    )
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        metavar="NAME",
+        help=f"which of {', '.join(all_backends())} (default: all that a scenario has)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where results go (default: a folder of the day and time)"
@@ -65,10 +72,15 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("MPLCONFIGDIR", str(state_directory() / "matplotlib"))
     scenarios = _chosen(args.scenario or [*all_scenarios()], all_scenarios(), "SCENARIO")
     stacks = _chosen([_ALWAYS, *(args.against or all_stacks())], all_stacks(), "--against")
+    backends = _chosen(args.backends or [*all_backends()], all_backends(), "--backends")
     directory = args.out or state_directory() / "bench" / datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S")
     try:
         results = measure(
-            [each for name, each in all_scenarios().items() if name in scenarios],
+            [
+                replace(each, backends=tuple(name for name in each.backends if name in backends))
+                for name, each in all_scenarios().items()
+                if name in scenarios
+            ],
             [each for name, each in all_stacks().items() if name in stacks],
             Options(connections=args.connections, hold=args.hold),
             rounds=args.rounds,

@@ -25,6 +25,7 @@ class Backend:
         room: the path at which all hear what one says.
         environment: returns more variables for a port and a number of connections.
         keeps: its room keeps what is said: who comes back gets the rest, and who speaks an answer (server/PROTOCOL.md).
+        metrics: the variable that tells it where to serve metrics; empty: it has none.
     """
 
     name: str
@@ -35,16 +36,24 @@ class Backend:
     room: str
     environment: Callable[[int, int], Mapping[str, str]] = field(default=lambda _port, _connections: {})
     keeps: bool = False
+    metrics: str = ""
 
 
 class Running:
-    """Keep one backend running."""
+    """Keep one backend running.
+
+    Attributes:
+        backend: which.
+        process: its first process, the leader of a session.
+        metrics_port: where it serves metrics; 0: nowhere.
+    """
 
     def __init__(self, backend: Backend, directory: Path, port: int, connections: int) -> None:
         self.backend = backend
         self._directory = directory
         self._port = port
         self._connections = connections
+        self.metrics_port = httpd.free_ports(1)[0] if backend.metrics else 0
         self._start()
 
     def restart(self) -> None:
@@ -71,6 +80,7 @@ class Running:
                     "PYTHONPATH": str(_ROOT),
                     "PYTHONSAFEPATH": "1",
                     **self.backend.environment(self._port, self._connections),
+                    **({self.backend.metrics: f"127.0.0.1:{self.metrics_port}"} if self.metrics_port else {}),
                 },
                 preexec_fn=httpd.die_with_parent,  # noqa: PLW1509 (a prctl before exec; no other thread holds a lock we need)
             )

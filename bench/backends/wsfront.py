@@ -22,4 +22,5 @@ BACKEND = Backend(
         "WSFRONT_HISTORY_FILE": "history",
     },
     keeps=True,
+    metrics="WSFRONT_METRICS",
 )

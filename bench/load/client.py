@@ -109,10 +109,15 @@ class Connection:
             self._client.poll.modify(self.number, select.EPOLLIN | select.EPOLLOUT)
 
     def listen(self, hook: "Callable[[Connection, bytes], None]") -> None:
-        """Hand all bytes to a hook as they come, from now on: no frame is taken apart, and no ping answered."""
+        """Hand all bytes to a hook as they come, from now on: no frame is taken apart, and answering pings is the hook's."""
         self._hook = hook
         self._step = self._streaming
         self._hand_over()
+
+    def stall(self) -> None:
+        """Read no more, and let the kernel keep as little as it can."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        self._client.poll.modify(self.number, 0)
 
     def leave(self) -> None:
         """Say goodbye; the connection ends once the server has closed it."""

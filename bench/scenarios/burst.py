@@ -95,6 +95,6 @@ SCENARIO = Scenario(
         Metric("backend_cpu", "backend CPU per delivery", "µs", "less", plot=False),
     ),
     measure=measure,
-    backends=("wsfront", "stock", "ws"),
+    backends=("wsfront", "stock", "ws", "socketify"),
     in_room=True,
 )

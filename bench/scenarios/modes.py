@@ -84,5 +84,5 @@ SCENARIO = Scenario(
         Metric("open", "connections that answered", "", "more", plot=False),
     ),
     measure=measure,
-    backends=("wsfront", "wsfront-forked", "wsfront-exec", "wsfront-exec-php"),
+    backends=("wsfront", "wsfront-forked", "wsfront-exec", "wsfront-exec-php", "websocketd"),
 )

@@ -212,6 +212,6 @@ SCENARIO = Scenario(
         Metric("p99", "longest silence of a socket, p99", "ms", "less", plot=False),
     ),
     measure=measure,
-    backends=("wsfront", "stock", "ws"),
+    backends=("wsfront", "stock", "ws", "socketify"),
     in_room=True,
 )

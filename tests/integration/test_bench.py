@@ -115,6 +115,20 @@ def test_restart_of_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 100 < row.values["median"] <= row.values["p99"] < 9000
 
 
+def test_bad_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are heard in time beside slow readers and bombs; the bombs are opened, off the loop."""
+    monkeypatch.setattr("bench.scenarios.neighbours._LARGE", {"rate": 10.0, "size": 2000, "seconds": 1.0})
+    monkeypatch.setattr("bench.scenarios.neighbours._SMALL", {"rate": 10.0, "size": 100, "seconds": 3.0})
+    scenario = replace(all_scenarios()["neighbours"], backends=("wsfront", "stock"))
+    ours, stock = run([scenario], [all_stacks()["direct"]], SMALL, rounds=1, say=lambda _line: None).rows
+    assert (ours.fault, ours.notes, stock.fault, stock.notes) == ("", (), "", ())
+    assert {"alone_p99", "slow_p99", "slow_ratio", "slow_memory"} <= {*stock.values}
+    assert "bombs" not in stock.values
+    assert ours.values["bombs"] >= 1
+    assert 0 < ours.values["calm_median"] <= ours.values["calm_p99"]
+    assert (ours.values["dropped"], 0 <= ours.values["lag"] <= 100) == (0, True)
+
+
 def test_lost_sockets_are_counted() -> None:
     """A reload that is a restart loses every socket, and each is counted."""
 
@@ -216,6 +230,7 @@ def test_results_are_written(tmp_path: Path) -> None:
     [
         (["nothing"], "SCENARIO: there is no nothing: choose of idle, handshakes, echo, reload, burst, paced"),
         (["--against", "iis"], "--against: there is no iis: choose of direct, wsfront, apache-debian, nginx, haproxy, caddy"),
+        (["--backends", "perl"], "--backends: there is no perl: choose of wsfront, stock, ws, socketify, wsfront-forked"),
         (["--connections", "900000"], "--connections: 900000 connections need more ports than net.ipv4.ip_local_port_range allows here"),
         (["--connections", "0"], "argument --connections: '0' is no count: a number from 1 to 1000000"),
         (["--hold", "soon"], "argument --hold: 'soon' is no time: seconds from 0 to 86400"),
