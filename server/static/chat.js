@@ -287,7 +287,7 @@ function resume() {
 /** Go on from a position: lines that were missed follow, and some may be missing. @param {Position & {type: string, count: number, lost?: number}} answer */
 function resumed({ type, epoch, offset, count, lost }) {
   position = { epoch, offset };
-  resuming = false;
+  resuming = held = false;
   const missing = lost === 1 ? "1 message is missing" : lost ? `${lost} messages are missing` : "some messages may be missing";
   restoring = { left: 0, shown: 0, words: type === "gap" ? missing : "" };
   // What is kept and will not come again in its place stands where it is.
@@ -313,7 +313,7 @@ let limits = { message: 2000, picture: 2 << 20, alt: 500, burst: 20, per_second:
 let bucket = { tokens: 0, time: 0 };
 let pumping = 0;
 let nextPicture = 0; // when the server has room for one
-let held = false; // the server could keep nothing when it was last asked
+let held = false; // the server could keep or tell nothing when it was last asked
 const settled = /** @type {Set<string>} */ (new Set()); // our own that were kept before, and may still come
 
 /** Make up a name that nobody else has; randomUUID needs a page over TLS. */
@@ -333,12 +333,12 @@ function submit(text, id = token(), file = null) {
 /** Send what waits, in order, no faster than the server allows. */
 function pump() {
   clearTimeout(pumping);
-  for (const entry of joined && !resuming && !restoring.left ? outbox.filter(({ state }) => state === "waiting") : []) {
+  for (const entry of joined && !resuming && !held && !restoring.left ? outbox.filter(({ state }) => state === "waiting") : []) {
     // One picture at a time: an announcement takes the place of another.
     if (entry.file && (performance.now() < nextPicture || outbox.some(({ file, state }) => file && state === "sending"))) continue;
     const wait = spend();
     if (wait) {
-      notice(held ? "Messages cannot be kept at the moment. They go out as soon as they can." : "That was quick. The rest goes out in a moment.");
+      notice("That was quick. The rest goes out in a moment.");
       pumping = setTimeout(pump, wait * SECOND);
       return;
     }
@@ -395,7 +395,6 @@ function upload(_, entry) {
 
 /** Note that a message of our own is kept; its copy settles it, unless that came before. @param {{id?: string, again?: boolean}} ack */
 function acknowledged({ id, again }) {
-  held = false;
   const entry = outbox.find((other) => other.id === id);
   if (!entry) return;
   entry.kept = true;
@@ -419,18 +418,21 @@ function settle(entry, line) {
 /** Deal with an error. @param {{code: string, message: string, retry_after?: number}} error @param {Sent} [entry] what caused it */
 function failed({ code, message, retry_after = 1 }, entry) {
   const wait = ["rate-limited", "try-again", "busy"].includes(code);
-  if (entry === "resume") {
+  const line = outbox.find((other) => other === entry); // none where its copy has come all the same
+  if (line) mark(line, wait ? "waiting" : "failed", message);
+  if (entry === "resume" || code === "try-again") {
     if (!wait) position = null; // it is no position; we go on from where the room is
+    // The server takes no other line before that one, which may be kept already, or before a resume.
+    held = true;
+    if (code === "try-again") notice("The server can keep no messages at the moment. Yours go out as soon as it can.");
     clearTimeout(timers.resume);
     timers.resume = setTimeout(resume, retry_after * SECOND);
     return;
   }
-  held = code === "try-again";
-  if (entry) mark(entry, wait ? "waiting" : "failed", message);
   if (!wait && !entry) notice(message);
   if (!joined && socket) lost(socket, 1013); // the join itself was refused: the room is full
   if (!wait) return pump();
-  if (entry?.file && !held) {
+  if (line?.file) {
     // Text goes on meanwhile.
     nextPicture = performance.now() + retry_after * SECOND;
     setTimeout(pump, retry_after * SECOND + 10);

@@ -1,6 +1,8 @@
 """The connection comes and goes; what was typed stays."""
 
+import json
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, WebSocketRoute, expect
@@ -11,13 +13,18 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("brow
 
 
 class Tap:
-    """Stands between a page and the server: counts connections, swallows frames of both or of the server, forges the welcome."""
+    """Stands between a page and the server: counts connections, swallows frames of both or of the server, forges the welcome.
+
+    Notes what the page sends, and refuses so many of its lines behind the server's back.
+    """
 
     def __init__(self) -> None:
         self.sockets: list[WebSocketRoute] = []
         self.silent = False
         self.deaf = False
         self.welcome = ""
+        self.sent: list[dict[str, Any]] = []
+        self.refuse = 0
 
     async def __call__(self, page: Page) -> None:
         """Get in between, and put the page's clock into the test's hands."""
@@ -27,12 +34,21 @@ class Tap:
     def _proxy(self, socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
         self.sockets.append(socket)
-        socket.on_message(lambda frame: None if self.silent else server.send(frame))
+
+        def note(frame: str | bytes) -> None:
+            self.sent.append(json.loads(frame))
+            if not self.silent:
+                server.send(frame)
 
         def forward(frame: str | bytes) -> None:
-            if not (self.silent or self.deaf):
+            if self.refuse and '"ack"' in str(frame):
+                self.refuse -= 1
+                error = {"type": "error", "code": "try-again", "message": "Not now.", "retry_after": 0.5}
+                socket.send(json.dumps(error))
+            elif not (self.silent or self.deaf):
                 socket.send(self.welcome if self.welcome and '"welcome"' in str(frame) else frame)
 
+        socket.on_message(note)
         server.on_message(forward)
 
 
@@ -135,6 +151,24 @@ async def test_kept_but_not_acknowledged(visit: Visit) -> None:
     await expect(ada.locator(".own[data-state]")).to_have_count(0)
     await expect(ada.locator(".own .text")).to_have_text(["Once"])
     await expect(bob.locator(".message .text")).to_have_text(["Once"])
+
+
+async def test_refused_and_kept_all_the_same(visit: Visit) -> None:
+    """After a line that was refused for now the page asks where it is, so that others are taken, though that line's copy has come."""
+    tap = Tap()
+    ada, bob = await visit("Ada", tap), await visit("Bob")
+    tap.refuse = 1
+    box = ada.get_by_label("Message", exact=True)
+    for text in ("one", "two"):
+        await box.fill(text)
+        await box.press("Enter")
+        await expect(ada.locator(".own")).to_have_count(1 if text == "one" else 2)
+        if text == "one":
+            await expect(ada.locator("#notice")).to_contain_text("keep no messages")
+    await expect(bob.locator(".message .text")).to_have_text(["one", "two"])
+    await expect(ada.locator(".own[data-state]")).to_have_count(0)
+    talk = [frame["type"] for frame in tap.sent if frame["type"] in ("resume", "usermsg")]
+    assert talk == ["resume", "usermsg", "resume", "usermsg"]
 
 
 async def test_says_that_some_may_be_missing(visit: Visit, site: Site) -> None:
