@@ -94,9 +94,8 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
         found, unasked = backends.result()
         own = answer.result() if answer else Answer()
     now = dt.datetime.now(dt.UTC)
-    log, unread = read_logs(
-        _logs(configuration, told), started=running.started if running else 0.0, now=now.timestamp()
-    )
+    files_of_log, elsewhere = _logs(configuration, told)
+    log, unread = read_logs(files_of_log, started=running.started if running else 0.0, now=now.timestamp())
     if own.answers and own.busy is None:
         unread.append(
             "how many workers are at work: mod_status is not to be asked on loopback; sockets were counted instead"
@@ -122,7 +121,7 @@ def _seen(apache: Apache, path: str | None, htaccess: str | None) -> Seen:
         certificates=tuple(certified),
         system=system(),
         now=now,
-        not_seen=(*not_seen, *report.not_checked, *unasked, *unread, *denied),
+        not_seen=(*not_seen, *report.not_checked, *unasked, *elsewhere, *unread, *denied),
     )
 
 
@@ -133,11 +132,13 @@ def _open(found: Sequence[Reached], ways: Sequence[Hop], user: int | None) -> di
     return {where: counts[where] for where in sorted(places) if counts[where]}
 
 
-def _logs(configuration: Configuration, told: Dump) -> list[str]:
-    """Return the error logs that are files, the server's own first."""
+def _logs(configuration: Configuration, told: Dump) -> tuple[list[str], list[str]]:
+    """Return the error logs that are files, the server's own first; and what is said of those that are none."""
     names = [told.log, *(each.word(0) for each in configuration.named("errorlog"))]
-    names = [name if name.startswith("/") else f"{told.root}/{name}" for name in names if name]
-    return [name for name in names if not re.search(r"/(?:syslog|[|])", name) and name != "/dev/null"]
+    elsewhere = dict.fromkeys(name for name in names if re.match(r"[|]|syslog\b", name))
+    files = [name for name in names if name and name not in elsewhere and name != "/dev/null"]
+    unread = [f"the error log {shown(name, 60)}: it is no file" for name in elsewhere]
+    return [name if name.startswith("/") else f"{told.root}/{name}" for name in files], unread
 
 
 def _htaccess_files(configuration: Configuration) -> list[str]:

@@ -24,7 +24,7 @@ def load(seen: Seen, found: Examination) -> None:
         slots = None
     workers: Outcome = "good" if capacity is None else "bad" if capacity.entry.severity == "error" else "odd"
     found.checks.append(Check("workers", workers, _workers(seen)))
-    total = f"{len(seen.processes.children)} children in {seen.sizes.slots} slots"
+    total = f"{len(seen.children)} children in {seen.sizes.slots} slots"
     old = f", {seen.leaving} of them leaving" if seen.leaving else ""
     is_full = capacity is not None and capacity.id == "slots-exhausted"
     found.checks.append(Check("slots", "bad" if is_full else "odd" if slots else "good", total + old))
@@ -45,7 +45,7 @@ def _capacity(seen: Seen) -> Finding | None:
     silent = seen.answer.answers is False
     used = f"{seen.tunnels} sockets, {sizes.workers} workers (MaxRequestWorkers)"
     symptoms = ("a request on loopback got no answer within two seconds",) if silent else ()
-    has_no_slot = seen.leaving and len(seen.processes.children) >= sizes.slots
+    has_no_slot = seen.leaving and len(seen.children) >= sizes.slots
     if has_no_slot and (silent or seen.log.has(*_NO_SLOT)):
         return _finding(
             seen,

@@ -11,11 +11,13 @@ from .server_apache import Apache, Dump
 from .server_backend import Reached
 from .server_certificates import Certificate
 from .server_log import Log
-from .server_machine import Processes
+from .server_machine import Child, Processes
 from .server_system import System
 
 _DEFAULT_SLOTS = {"prefork": 256}  # server/mpm: DEFAULT_SERVER_LIMIT
 _SLOTS, _THREADS = 16, 25
+_SETTLING = 3.0  # seconds that a child's threads take to start
+_DOUBT = 0.02  # likewise of what the kernel says of its start
 
 
 @dataclass(frozen=True)
@@ -115,18 +117,25 @@ class Seen:
         return sum(self.connections.values())
 
     @property
+    def children(self) -> list[Child]:
+        """Return the children that hold a slot each; mod_cgid's helper, of one thread alone, holds none."""
+        each = self.processes.children if self.processes else ()
+        return [child for child in each if self.sizes.mpm == "prefork" or child.threads > 1]
+
+    @property
     def leaving(self) -> int:
         """Return how many children hold a slot and take nobody: of older generations, or on their way out.
 
         One of a threaded MPM that is at work has a thread for each worker; those that leave end their idle ones.
         """
-        if self.processes is None:
-            return 0
         reloaded = max(self.log.reloads, default=0.0)
-        count = 0
-        for child in self.processes.children:
-            is_helper = self.sizes.mpm != "prefork" and child.threads == 1  # mod_cgid's
-            is_settled = child.started < self.now.timestamp() - 3
-            is_short = self.sizes.mpm != "prefork" and is_settled and child.threads <= self.sizes.threads
-            count += not is_helper and (is_short or child.started < reloaded - 0.02)
-        return count
+        settled = self.now.timestamp() - _SETTLING
+        return sum(
+            child.started < reloaded - _DOUBT
+            or (
+                self.sizes.mpm != "prefork"
+                and child.started < settled
+                and child.threads <= self.sizes.threads
+            )
+            for child in self.children
+        )

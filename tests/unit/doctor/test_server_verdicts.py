@@ -85,6 +85,14 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
         [],
     ),
     "cgid is no child": ({"processes": replace(children(2, 0), children=(Child(9, OLD, 1),))}, []),
+    "cgid holds no slot": (
+        {
+            "answer": SILENT,
+            "sizes": Sizes("event", 50, 4, 25, "a", 1),
+            "processes": replace(children(2, 1), children=(Child(9, OLD, 1), *children(2, 1).children)),
+        },
+        ["server-silent"],
+    ),
     "files": ({"processes": replace(children(2, 0), files=64)}, ["files-limit"]),
     "tasks": ({"processes": replace(children(2, 0), tasks=64)}, ["tasks-limit"]),
     "ports": ({"connections": {"127.0.0.1:8888": 80}, "ports": 82}, ["ports-few"]),
