@@ -23,7 +23,7 @@ from .site import Site
 from .status import status_address
 from .target import Target
 from .versions import require_floor
-from .views import http_addresses, site_view
+from .views import LEAVE_SECONDS, http_addresses, site_view
 
 _HEADER = "# Made by wsfront from a description: do not edit, render again.\n"
 # First in its folder, so that a name which somebody gave the server stays.
@@ -130,6 +130,8 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
         "WSFRONT_DRAIN_SECONDS": str(backend_units.DRAIN_SECONDS),
     }
+    if any(len(site.own_backend) > 1 and not all(each.socket for each in site.own_backend) for site in sites):
+        values["WSFRONT_LEAVE_SECONDS"] = str(LEAVE_SECONDS)
     if status := status_address(sites, target):
         values["WSFRONT_STATUS"] = status
         values["WSFRONT_DRAIN_WINDOW"] = str(sized.drain_window)

@@ -23,6 +23,9 @@ _CONNECT_TIMEOUT = 5  # seconds; a backend on this machine answers at once or no
 _FULL_AFTER = 10  # ms that a handshake waits for a place in a full child: acquire=
 _HEALTH_PATH = "/healthz"  # server/app.py
 _HEALTH_INTERVAL = 2  # seconds between checks of a balanced backend
+LEAVE_SECONDS = _HEALTH_INTERVAL + 1
+"""How long our backend serves on once it is told to stop, where others can serve its clients: until the checks have found it ill."""
+
 # Seconds that a member is left out once it has refused a connection. At 0 the second attempt of a handshake would go to the same one, which
 # holds the fewest sockets: 503. A check that succeeds ends it (hc_check in mod_proxy_hcheck.c); a unix socket has none.
 _LEFT_OUT, _LEFT_OUT_UNCHECKED = 60, 1

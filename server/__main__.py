@@ -183,7 +183,7 @@ def _serve(
             manager,
             most=settings.connections,
             sockets=settings.sockets,
-            drain_seconds=settings.drain_seconds,
+            drain_seconds=settings.leave_seconds + settings.drain_seconds,
         ).run()
     finally:
         manager.close()

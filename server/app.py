@@ -44,8 +44,10 @@ log = logging.getLogger("server")
 PING_TIMEOUT = 20
 CLOSE_TIMEOUT = 5
 QUEUE_FRAMES = 1
-CLOSED_AT_ONCE = 100
-PAUSE = 0.01
+CLOSED_AT_ONCE = 20
+SPREAD = 0.4  # of the time for a stop, at the most
+PAUSE = 0.002
+LOOK = 0.01
 TURNS = 5
 HANDSHAKE_PATIENCE = 1.0
 
@@ -128,6 +130,7 @@ class Backend:
         self.open = 0
         self.is_alone = seats is None
         self.seats: Seats = seats or OwnSeats(settings.connections)
+        self.leaving = False
         self.draining = False
         self.farewell: Callable[[Wire], None] | None = None
         self.empty = asyncio.Event()
@@ -252,10 +255,20 @@ class Backend:
             server.is_serving = lambda: True  # type: ignore[method-assign]
         return servers
 
+    async def leave(self, code: int) -> None:
+        """Serve on before a restart, and be ill to who checks: newcomers go to others then, and those who are here can follow at once."""
+        if code == RESTART[0] and self.settings.leave_seconds and self.open:
+            self.leaving = True
+            log.info("leaving: serving %d connections for %g s", self.open, self.settings.leave_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.leave_seconds):
+                    await self.empty.wait()
+
     async def stop(
         self, servers: Sequence[Server], code: int, reason: str, *, inherited: bool = False
     ) -> None:
         """Close all sockets with a code and a reason, take no new ones, and end in bounded time."""
+        await self.leave(code)
         loop = asyncio.get_running_loop()
         patience = self.settings.drain_seconds * 0.9
         deadline = loop.time() + patience
@@ -298,19 +311,21 @@ class Backend:
         await self._close_all(*RESTART, self.settings.drain_seconds * 0.9)
 
     async def _close_all(self, code: int, reason: str, patience: float) -> None:
-        """Close the open sockets, so many at a time that nothing else waits long."""
+        """Close the open sockets, so many at a time that nothing else waits long; where others serve them at once, one by one."""
         wires = list(self.live)
-        pause = min(PAUSE, 0.3 * patience * CLOSED_AT_ONCE / max(1, len(wires)))
+        spread = SPREAD * patience * CLOSED_AT_ONCE / max(CLOSED_AT_ONCE, len(wires))
+        pause = spread if self.leaving else min(PAUSE, spread)
         for start in range(0, len(wires), CLOSED_AT_ONCE):
             for wire in wires[start : start + CLOSED_AT_ONCE]:
                 wire.drop(code, reason, patience=patience)
-            await asyncio.sleep(pause)
+            if start + CLOSED_AT_ONCE < len(wires):
+                await asyncio.sleep(pause)
 
     async def _finish_handshakes(self, deadline: float) -> None:
         """Wait for answers to those who were accepted before the stop: nobody else will answer them."""
         clock = asyncio.get_running_loop().time
         while any(wire.on_lost is None for wire in self.live) and clock() < deadline:  # noqa: ASYNC110  # no one event tells it
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(LOOK)
 
     async def _converse(self, connection: ServerConnection) -> None:
         """Serve one open socket for its life."""
@@ -361,7 +376,7 @@ class Backend:
     def _health(self) -> tuple[bool, dict[str, object]]:
         """Tell whether new sockets are served, and how it goes."""
         health: dict[str, object] = {
-            "status": "draining" if self.draining else "ok",
+            "status": "draining" if self.draining else "leaving" if self.leaving else "ok",
             "connections": self.seats.taken,
             "rooms": len(self.hall.rooms),
             "people": sum(len(room.people) for room in self.hall.rooms.values()),
@@ -369,7 +384,7 @@ class Backend:
         }
         if self.generations:
             health |= {"generation": self.generations.seen, "older": self.generations.left()}
-        return not self.draining, health
+        return not (self.leaving or self.draining), health
 
     def _admit(self, wire: Wire) -> Refused | Literal["stopping"] | None:
         """Count a connection in, or say why it may not be: nothing can come in between."""
@@ -389,5 +404,5 @@ class Backend:
         self.open -= 1
         self.seats.give(seat)
         CONNECTIONS.dec()
-        if self.draining and not self.open:
+        if (self.leaving or self.draining) and not self.open:
             self.empty.set()

@@ -71,6 +71,7 @@ def load(
     take("sockets", "WSFRONT_SOCKETS", _sockets)
     take("ping_interval", "WSFRONT_PING_INTERVAL", lambda text: _number(text, float, 1, 3600))
     take("connections", "WSFRONT_CONNECTIONS", lambda text: _number(text, int, 1, 1_000_000))
+    take("leave_seconds", "WSFRONT_LEAVE_SECONDS", lambda text: _number(text, float, 0, 3600))
     take("drain_seconds", "WSFRONT_DRAIN_SECONDS", lambda text: _number(text, float, 0, 3600))
     take("status", "WSFRONT_STATUS", _status)
     take("drain_window", "WSFRONT_DRAIN_WINDOW", lambda text: _number(text, float, 0, 3600))
@@ -147,6 +148,7 @@ KEYS = (
     "WSFRONT_SOCKETS",
     "WSFRONT_PING_INTERVAL",
     "WSFRONT_CONNECTIONS",
+    "WSFRONT_LEAVE_SECONDS",
     "WSFRONT_DRAIN_SECONDS",
     "WSFRONT_STATUS",
     "WSFRONT_DRAIN_WINDOW",

@@ -72,6 +72,7 @@ class Settings:
     sockets: tuple[Socket, ...] = (Socket(),)
     ping_interval: float = 25.0
     connections: int = 10_000
+    leave_seconds: float = 0.0
     drain_seconds: float = 5.0
     fronts: tuple[Network, ...] = ()
     certificate: Path | None = None

@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -324,11 +325,13 @@ def settle(client: Client, *, seconds: float) -> dict[str, Any]:
     return {
         "said": sum(person.said for person in crowd.people),
         "waiting": [
-            f"{person.name}: {len(person.unacknowledged)} lines, {'connected' if person.at else 'away'}, {person.left} left, "
-            f"attempt {person.attempt}, opened {time.monotonic() - person.opened:.1f} s ago"
+            f"{person.name}: {list(person.unacknowledged)}, {'connected' if person.at else 'away'}, {person.left} left, "
+            f"current: {person.is_current}, resumes {person.resumes}, attempt {person.attempt}, "
+            f"opened {time.monotonic() - person.opened:.1f} s ago, heard {time.monotonic() - person.heard:.1f} s ago"
             for person in waiting()
         ],
         "ended": client.ended,
+        "errors": dict(Counter(crowd.errors)),
     }
 
 

@@ -89,6 +89,32 @@ def test_stopping(launch: Launch) -> None:
     assert '"draining"' in answers[1]
 
 
+def test_leaving(launch: Launch) -> None:
+    """Told to leave first, it serves old and new sockets as before, ill to who checks, and closes them one by one when the time is over."""
+    backend = launch(WSFRONT_LEAVE_SECONDS="1", WSFRONT_DRAIN_SECONDS="2")
+    port = backend.ports[0]
+    with ExitStack() as stack:
+        socks = [stack.enter_context(open_socket(port)) for _ in range(40)]
+        started = time.monotonic()
+        backend.popen.send_signal(signal.SIGTERM)
+        until(lambda: any("leaving" in line for line in backend.lines))
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = b"".join(iter(lambda: sock.recv(4096), b"")).decode()
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert '"leaving"' in answer
+        socks.append(stack.enter_context(open_socket(port)))
+        assert time.monotonic() - started < 1
+        times = []
+        for sock in socks:
+            assert closing(sock, answer=True)[0] == 1012
+            times.append(time.monotonic() - started)
+        assert min(times) > 0.9
+        assert max(times) - min(times) > 0.1
+        assert backend.popen.wait(SECONDS) == 0
+    assert not [line for line in backend.lines if " INFO " not in line]
+
+
 def test_many_addresses(launch: Launch, short_path: Path) -> None:
     """It listens on TCP, IPv6 and unix sockets at once; the latter with mode 0660, and removed at the end."""
     path = short_path / "b.sock"
