@@ -24,7 +24,8 @@ def load(seen: Seen, found: Examination) -> None:
         slots = None
     workers: Outcome = "good" if capacity is None else "bad" if capacity.entry.severity == "error" else "odd"
     found.checks.append(Check("workers", workers, _workers(seen)))
-    total = f"{len(seen.children)} children in {seen.sizes.slots} slots"
+    count = len(seen.children)
+    total = f"{count} {'child' if count == 1 else 'children'} in {seen.sizes.slots} slots"
     old = f", {seen.leaving} of them leaving" if seen.leaving else ""
     is_full = capacity is not None and capacity.id == "slots-exhausted"
     found.checks.append(Check("slots", "bad" if is_full else "odd" if slots else "good", total + old))
