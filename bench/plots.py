@@ -4,6 +4,7 @@ Knows nothing of how they were taken. The only place that draws.
 """
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,10 +78,7 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
         text = f"{number(median)} {metric.unit}".rstrip()
         reach = max(values)
         if goals := _goals(metric, line, lines):
-            ratios = [
-                f"{results.ratio(scenario, line, metric.key, goal):.2g} of {_rival(goal)}" for goal in goals
-            ]
-            text += f" = {', '.join(ratios)}"
+            text += f"\n{_ratios(results, scenario, line, metric, goals)}"
             # One line says where all are reached: the goal that is hardest.
             hardest = (max if metric.better == "more" else min)(goals, key=lambda goal: goals[goal])
             _mark(axes, row, metric, hardest, goals[hardest])
@@ -91,7 +89,7 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
         axes.legend(handles, [name for _, name in metric.parts], loc="lower right", fontsize=9, frameon=False)
     axes.set_yticks(range(len(lines)), [line.title for line in lines], fontsize=10)
     axes.invert_yaxis()
-    axes.set_xlim(0, most * 1.28)
+    axes.set_xlim(0, most * (1.28 + 0.14 * max(len(_goals(metric, line, lines)) for line in lines)))
     axes.set_title(
         f"{metric.title} ({'more' if metric.better == 'more' else 'less'} is better)", loc="left", fontsize=11
     )
@@ -118,6 +116,17 @@ def _goals(metric: Metric, line: Line, lines: list[Line]) -> dict[Goal, float]:
         if other and (theirs := other.median(metric.key)):
             found[goal] = theirs * goal.factor
     return found
+
+
+def _ratios(results: Results, scenario: Scenario, line: Line, metric: Metric, goals: Iterable[Goal]) -> str:
+    """Return what our figure is beside the others', those with the same backend together."""
+    behind: dict[str, list[str]] = {}
+    for goal in goals:
+        ratio = results.ratio(scenario, line, metric.key, goal)
+        behind.setdefault(goal.backend, []).append(f"{number(ratio)} x {goal.against}")
+    return "; ".join(
+        ", ".join(ratios) + (f" with {backend}" if backend else "") for backend, ratios in behind.items()
+    )
 
 
 def _rival(goal: Goal) -> str:
