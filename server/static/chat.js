@@ -30,11 +30,17 @@ const DIGEST = 1.5 * SECOND; // comings and goings within this time become one n
 
 // ---------------------------------------------------------------- pure functions
 
+/** Leave out what the server takes in no name: control characters, and marks that turn the direction of text. @param {string} text */
+const plain = (text) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "").trim();
+
 /** Read the room from an address's query. @param {string} query */
 function roomFrom(query) {
   const name = new URLSearchParams(query).get("room") ?? "";
-  return [...name.replace(/\p{Cc}/gu, "").trim()].slice(0, 64).join("") || "lobby";
+  return [...plain(name)].slice(0, 64).join("") || "lobby";
 }
+
+/** Make a person's name of a text; none where nobody would see it. @param {string} text */
+const nameFrom = (text) => (/[^\p{C}\p{Z}]/u.test(text) ? [...plain(text)].slice(0, 40).join("") : "");
 
 /** Make the socket's address; a page over TLS may only use wss. @param {string} declared @param {string} page @param {string} room */
 function socketAddress(declared, page, room) {
@@ -631,7 +637,7 @@ keep("sessionStorage", "client", client);
 
 /** Take name and colour from the form, keep them and tell the room. */
 function rename() {
-  you.name = $("name").value.trim() || you.name;
+  you.name = nameFrom($("name").value) || you.name;
   you.color = $("color").value;
   keep("localStorage", "you", you);
   if (joined) transmit({ type: "join", ...you });
@@ -705,8 +711,7 @@ const drags = (event) => Boolean(event.dataTransfer?.types.includes("Files"));
 // ---------------------------------------------------------------- start
 
 $("room").textContent = room;
-$("name").value = String(you.name).slice(0, 40);
-you.name = $("name").value.trim() || someone().name;
+$("name").value = you.name = nameFrom(String(you.name)) || someone().name;
 $("color").value = you.color = safeColor(you.color);
 keep("localStorage", "you", you);
 input.value = recall("sessionStorage", `draft.${room}`) ?? "";

@@ -204,6 +204,18 @@ async def test_a_draft_survives_a_reload(visit: Visit) -> None:
     await expect(ada.get_by_label("Your name", exact=True)).to_have_value("Ada")
 
 
+async def test_marks_that_nobody_sees(visit: Visit, site: Site) -> None:
+    """A room's or a person's name with marks that the server refuses, as copied text has them, is taken without them."""
+    ada = await visit("A\u200fda")
+    await expect(ada.locator("#people .name")).to_have_text(["Ada"])
+    await ada.goto(f"{site.url}?room=%E2%80%8Fmarked%E2%80%AE")
+    await expect(ada.locator("#connection")).to_have_text("Connected")
+    await expect(ada.locator("#room")).to_have_text("marked")
+    await ada.get_by_role("textbox", name="Your name").fill("\u200d")
+    await ada.get_by_role("button", name="Save").click()
+    await expect(ada.locator("#notice")).to_have_text("You are Ada.")
+
+
 async def test_a_full_room_is_tried_again_later(visit: Visit) -> None:
     """A join that the server refuses is shown with its reason, and tried again after some seconds."""
     tap = Tap()
