@@ -83,7 +83,7 @@ def _target(configuration: Configuration, rule: Rule) -> Iterator[Finding]:
     if bare:
         yield _finding("rewrite-missing-percent", where, _inserted(configuration, rule, bare[0], "%"))
     if rule.has(*_UNSAFE):
-        yield _finding("rewrite-unsafe-flag", where, _without_flags(configuration, where))
+        yield _finding("rewrite-unsafe-flag", where, _without_flags(configuration, where, _UNSAFE))
 
 
 def _tunnel(configuration: Configuration, rule: Rule, beside: list[Rule]) -> Iterator[Finding]:
@@ -104,7 +104,11 @@ def _tunnel(configuration: Configuration, rule: Rule, beside: list[Rule]) -> Ite
     if rule.has("b") and rule.has("p"):
         faults.append(("rewrite-encoded-twice", rule.directive))
     for name, directive in faults:
-        own = edit or (_moved(configuration, rule, beside) if name == "rewrite-swallowed" else None)
+        own = edit
+        if not edit and name == "rewrite-swallowed":
+            own = _moved(configuration, rule, beside)
+        if not edit and name == "rewrite-encoded-twice":
+            own = _without_flags(configuration, directive, ("b",))
         yield Finding(name, directive.file, directive.line, shown(directive.text), own, "" if own else left)
 
 
@@ -239,15 +243,15 @@ def _inserted(configuration: Configuration, rule: Rule, before: str, new: str) -
     return Edit(rule.directive.file, ((position, position, new.encode()),))
 
 
-def _without_flags(configuration: Configuration, directive: Directive) -> Edit | None:
-    """Return the change that takes the flags out which switch a protection off."""
+def _without_flags(configuration: Configuration, directive: Directive, names: Sequence[str]) -> Edit | None:
+    """Return the change that takes flags out."""
     content = configuration.contents.get(directive.file, b"")
     spans = word_spans(content, directive) if content else []
     if len(spans) <= _FLAGS:
         return None
     start, end = spans[_FLAGS]
     kept = [
-        flag for flag in directive.word(_FLAGS).strip("[]").split(",") if flag.strip().lower() not in _UNSAFE
+        flag for flag in directive.word(_FLAGS).strip("[]").split(",") if flag.strip().lower() not in names
     ]
     return Edit(directive.file, ((start, end, f"[{','.join(kept)}]".encode()),), is_safe=False)
 

@@ -251,7 +251,7 @@ ENTRIES: dict[str, Entry] = {
     "tls-cipher-weak": Entry(
         "warning",
         "ciphers that are broken",
-        "RC4, 3DES, single DES, export and NULL ciphers, MD5 and anonymous key exchange can be read or changed on the way.",
+        "RC4, 3DES, single DES and MD5 can be read or changed on the way.",
         "Mozilla's intermediate list, as `./wsfront render` writes it.",
     ),
     "remoteip-trusts-everybody": Entry(
