@@ -141,7 +141,7 @@ def _deaf(connection: socket.socket, _request: object) -> None:
 
 
 _SOCKETS = {
-    "echo": _serving(_echo, "/echo", "/echo%2Fa", "/echo%3Fa"),
+    "echo": _serving(_echo, "/echo", "/echo%2Fa", "/echo%3Fa", "/a%20b"),
     "echo below /ws/": _serving(_echo, "/ws/echo"),
     "echo on IPv6": _serving(_echo, "/echo", host="::1"),
     "switching": _switching,

@@ -156,12 +156,12 @@ def is_let_in_by(header: str, path: str = "/inside/") -> Evidence:
     return evidence
 
 
-def negotiates(version: ssl.TLSVersion, ciphers: str = "DEFAULT:@SECLEVEL=0") -> Evidence:
-    """Return whether the site speaks a version of TLS, or a cipher."""
+def negotiates(version: ssl.TLSVersion) -> Evidence:
+    """Return whether the site speaks a version of TLS."""
 
     def evidence(place: Place) -> bool:
         context = _trusting()
-        context.set_ciphers(ciphers)
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):
             context.minimum_version = context.maximum_version = version
         try:
@@ -187,6 +187,15 @@ def is_untrusted(name: str) -> Evidence:
             except ssl.SSLCertVerificationError:
                 return True
         return False
+
+    return evidence
+
+
+def logs(mark: str) -> Evidence:
+    """Return whether Apache, since it was started the last time, said this."""
+
+    def evidence(place: Place) -> bool:
+        return mark in place.httpd.log_text(place.started)
 
     return evidence
 

@@ -4,8 +4,11 @@ Nothing of its configuration comes from our templates. `127.0.0.1:8888` in it st
 nobody is, `localhost:8443` and `localhost:8080` for the ports of the site.
 """
 
+import contextlib
 import functools
+import os
 import shutil
+import signal
 import ssl
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +23,7 @@ from certs.store import Store
 from tests.htaccess import Front, held_ports
 from tests.integration.faults.backends import PAGE, backend
 from tests.raw import Answer
+from tests.waiting import until
 
 NAME = "localhost"
 MODULES = (
@@ -123,6 +127,7 @@ class Place:
         ca: what clients trust.
         path: where its socket is.
         refused: what Apache said instead of starting, the last time it was to start.
+        started: how long its log was then, in bytes.
     """
 
     def __init__(self, folder: Path, ports: Sequence[int]) -> None:
@@ -137,6 +142,7 @@ class Place:
         self.ca = str(self.store.ca)
         self.path = "/ws/echo"
         self.refused = ""
+        self.started = 0
 
     @property
     def origin(self) -> str:
@@ -226,6 +232,7 @@ class Place:
     def running(self) -> Iterator[None]:
         """Run its Apache as its files are now; where it does not start with them, `refused` has its words."""
         self.refused = ""
+        self.started = len(self.httpd.log_text().encode())
         try:
             self.httpd.start()
         except HttpdError as error:
@@ -233,7 +240,17 @@ class Place:
         try:
             yield
         finally:
-            self.httpd.stop()
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop it; a child that holds sockets takes its time, of which there is nothing to be learnt here."""
+        if pid := self.httpd.pid:
+            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                until(lambda: self.httpd.pid is None, 0.5)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        self.httpd.stop()
 
     @contextmanager
     def behind(self, kind: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ from tests.integration.faults.evidence import (
     is_carried_past_the_rules,
     is_let_in_by,
     lets_through,
+    logs,
     method_passes,
     negotiates,
     page_connects_to,
@@ -294,7 +295,7 @@ FILE_ROWS = [
             beside=("http2",),
             backend="greeting",
         ),
-        (Fault(announces_sockets_over_http2, lint="http2-websockets"),),
+        (Fault(announces_sockets_over_http2, lint="http2-websockets", beside=("http2-websockets",)),),
         then="echo",
     ),
     # 19, 20.
@@ -433,6 +434,19 @@ FILE_ROWS = [
         0,
         rules(RULES.replace(" [P]", " [P,UnsafeAllow3F]")),
         (Fault(lets_through("/ws/echo%3Fa"), lint="rewrite-unsafe-flag"),),
+    ),
+    Row(
+        "a path encoded twice",
+        0,
+        rules(RULES.replace(" [P]", " [P,B]")),
+        (Fault(answers(404), lint="rewrite-encoded-twice", remote="backend-not-found"),),
+        path="/ws/a%20b",
+    ),
+    Row(
+        "a process for each socket",
+        8,
+        Site(beside=("mpm_prefork",), mpm="StartServers 1\nMaxRequestWorkers 64"),
+        (Fault(logs("mpm_prefork:notice"), lint="mpm-prefork", mend=Mend(site=HEALTHY)),),
     ),
     # Files that Apache does not read as they look.
     Row(

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -47,29 +48,44 @@ def test_row(row: Row) -> None:
                 assert_healthy(found, url)
 
 
-def said(found: Place, url: str = "", fault: Fault | None = None) -> dict[str, list[Finding]]:
-    """Return what each examiner finds."""
-    files = [found.config, *([found.htaccess] if found.htaccess.exists() else [])]
-    asking = remote.examine(
-        found.filled(url) or found.url,
-        address="" if f"//{NAME}:" in (url or found.url) else "127.0.0.1",
-        ca_file=found.ca,
-        idle=fault.idle * SECOND if fault else 0,
-        timeout=(fault.patience if fault else 2) * SECOND,
-    )
+def said(found: Place, url: str, fault: Fault) -> dict[str, list[Finding]]:
+    """Return what each examiner finds, one after the other: what one of them does, another might see."""
     return {
-        "lint": lint([str(file) for file in files]).findings,
+        "lint": linted(found),
         "server": server.examine(config=str(found.config), path=found.path).findings,
-        "remote": asyncio.run(asking).findings,
+        "remote": asyncio.run(asked(found, url, fault.idle, fault.patience)),
     }
 
 
 def assert_healthy(found: Place, url: str) -> None:
-    """Fail unless sockets open, and nobody finds anything."""
+    """Fail unless sockets open, and nobody finds anything, even while others look."""
     assert is_healthy(found)
-    assert {
-        who: [each.id for each in findings] for who, findings in said(found, url).items() if findings
-    } == {}
+    with ThreadPoolExecutor(1) as pool:
+        machine = pool.submit(server.examine, config=str(found.config), path=found.path)
+        names = {"remote": [each.id for each in asyncio.run(asked(found, url))]}
+        names |= {"server": [each.id for each in machine.result().findings]}
+    names |= {"lint": [each.id for each in linted(found)]}
+    assert names == {"remote": [], "server": [], "lint": []}
+
+
+def linted(found: Place) -> list[Finding]:
+    """Return what lint finds in the server's configuration and its .htaccess."""
+    files = [found.config, *([found.htaccess] if found.htaccess.exists() else [])]
+    return lint([str(file) for file in files]).findings
+
+
+async def asked(found: Place, url: str, idle: float = 0, patience: float = 2) -> list[Finding]:
+    """Return what the doctor finds from afar."""
+    where = found.filled(url) or found.url
+    own = f"//{NAME}:" in where
+    examination = await remote.examine(
+        where,
+        address="" if own else "127.0.0.1",
+        ca_file=found.ca,
+        idle=idle * SECOND,
+        timeout=patience * SECOND,
+    )
+    return examination.findings
 
 
 def judge(fault: Fault, findings: dict[str, list[Finding]], later: set[str]) -> None:
