@@ -152,9 +152,11 @@ LOGGED: dict[str, Logged] = {
     ),
     "AH00898": _logged(
         "error",
-        "the backend's answer could not be read",
-        "Apache answered 502 or 503; the words behind it say why.",
-        "Look into the backend's own log at that time.",
+        "the backend's answer was not what Apache could pass on",
+        "Apache answered 502: the words behind it say why. `Unexpected Upgrade` is an upgrade that the line does not allow, "
+        "for want of `upgrade=websocket`.",
+        "`upgrade=websocket` on the line where it is that; else look into the backend's own log at that time.",
+        *("proxypass-upgrade-missing", "proxypass-order", "path-without-socket"),
         *_DOWN,
         *_WRONG,
         *ASTRAY,

@@ -124,7 +124,7 @@ ENTRIES: dict[str, Entry] = {
     "backend-down": Entry(
         "error",
         "nobody listens at the backend's address",
-        "Apache answers 503 (AH00957, AH01114).",
+        "Apache answers 503 (AH00957, AH01114); a balancer then leaves the member alone for a minute, unless its line has `retry=0`.",
         "Start the backend, or write the address at which it listens: `ss -ltnp` shows them.",
     ),
     "backend-name-unknown": Entry(
