@@ -57,7 +57,7 @@ async def test_picture(shared: Server) -> None:
         worst, ours = (int(machine.run("ps", "-o", "ni=", "-p", str(each))) for each in (pid, server))
         assert worst > ours
         journal = machine.run("journalctl", "-u", "wsfront-backend", "-o", "cat")
-        assert "pool" not in journal
+        assert "lower its priority" not in journal
         bomb = png(60_000, 1)[:40]
         await ada.send(json.dumps({"type": "picture", "size": len(bomb), "ref": "b"}))
         assert (await answer(ada, "ready", "error"))["type"] == "ready"
