@@ -95,7 +95,8 @@ def _bus(settings: Settings, *, is_alone: bool) -> Bus:
     """Make the bus that is asked for; nothing of Redis is loaded for the other."""
     if settings.bus == "memory":
         return MemoryBus(file=settings.history_file if is_alone else None)
-    from .bus.redis import Place, RedisBus  # noqa: PLC0415  # see above
+    from .bus.place import Place  # noqa: PLC0415  # see above
+    from .bus.redis import RedisBus  # noqa: PLC0415
 
     at = settings.redis
     return RedisBus(Place(at.host, at.port, at.path, settings.redis_password))

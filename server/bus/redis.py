@@ -6,77 +6,27 @@ fails all begin anew, and what was not answered is sent again under its id. Know
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
 import secrets
-from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
-from . import VERSION, Bounds, Budget, Entry, Follower, History, Kept, Unavailable
+from . import Bounds, Budget, Entry, Follower, History, Kept, Unavailable
 from . import scripts as lua
+from .outbox import BATCH, WAITING_MOST, Outbox
+from .place import CONNECT, Place
+from .presence import Presence
 from .replica import Replica
 
 log = logging.getLogger("server")
 
 PATIENCE = 3.0  # seconds for a message to be kept, or a room to be read
 GONE = 1.0  # seconds without Redis after which nobody waits for it any more
-CONNECT = 2.0
 BLOCK = 2000  # milliseconds that a read waits
-BATCH = 200
-WAITING_MOST = 10_000  # messages that wait to be kept
 BACKOFF = (0.05, 2.0)
-TICK = 0.25
-ALIVE_EVERY = 5.0
-ALIVE = 15.0
-
-_people = msgspec.json.Decoder(dict[str, str | None])
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where Redis is: host and port, or the path of a unix socket."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    password: str | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
-
-    def connect(self, name: str, patience: float) -> Any:
-        """Make a client that fails at once: who uses it tries again. The library's types fit no one version of its protocol."""
-        where: dict[str, Any] = (
-            {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
-        )
-        return Redis(
-            **where,
-            password=self.password,
-            socket_timeout=patience,
-            socket_connect_timeout=CONNECT,
-            retry=Retry(NoBackoff(), 0),
-            client_name=name,
-            protocol=2,
-        )
-
-
-@dataclass(eq=False)
-class _Sending:
-    """A message on its way."""
-
-    replica: Replica
-    data: bytes
-    key: str
-    done: "asyncio.Future[Kept]"
 
 
 class RedisBus:
@@ -86,21 +36,17 @@ class RedisBus:
         self.place = place
         self.bounds = bounds or Bounds()
         self.name = secrets.token_hex(6)
-        self.processes: set[str] = set()
         self._budget = Budget(self.bounds.total)
         self._replicas: dict[str, Replica] = {}
-        self._queue: deque[_Sending] = deque()
-        self._work = asyncio.Event()
+        self._outbox = Outbox(place, self.bounds)
+        self._presence = Presence(place, self.name, self._replicas)
         self._entering: dict[Replica, asyncio.Future[None]] = {}
         self._enter = asyncio.Event()
-        self._changed: dict[str, dict[str, bytes | None]] = {}
-        self._strangers: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
         self._stopped = asyncio.Event()
         self._up = False
         self._trouble = ""
-        self._refusing = ""
         self._since = 0.0
         self._life = ("", "0")
         self._scripts: dict[str, str] = {}
@@ -120,15 +66,11 @@ class RedisBus:
         self._stopped.set()
         if self._task is not None:
             await self._task
-        for sending in self._queue:
-            sending.done.cancel()
+        self._outbox.cancel()
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(CONNECT):
                 if self._up:
-                    for room, replica in self._replicas.items():
-                        self._changed.setdefault(room, {}).update(dict.fromkeys(replica.own))
-                    await self._tell()
-                    await self._redis.zrem(lua.PROCESSES, self._member)
+                    await self._presence.leave(self._redis)
                 for client in (self._redis, self._reader):
                     await client.aclose()
         self._up = False
@@ -155,11 +97,9 @@ class RedisBus:
         replica = self._replicas[room]
         if not replica.ready:
             await self._read_room(replica)
-        if self._is_gone() or len(self._queue) >= WAITING_MOST:
+        if self._is_gone() or len(self._outbox) >= WAITING_MOST:
             raise Unavailable("Messages cannot be kept at the moment; send it again.")
-        done: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Sending(replica, data, key or secrets.token_hex(16), done))
-        self._work.set()
+        done = self._outbox.put(replica, data, key or secrets.token_hex(16))
         try:
             async with asyncio.timeout(PATIENCE):
                 return await done
@@ -170,29 +110,25 @@ class RedisBus:
         """Tell other processes of people here, with the next tick."""
         for key, data in people:
             self._replicas[room].own[key] = data
-            self._changed.setdefault(room, {})[key] = data
+            self._presence.note(room, {key: data})
 
     def unlist(self, room: str, key: str) -> None:
         """Tell other processes with the next tick that somebody is here no longer."""
         self._replicas[room].own.pop(key, None)
-        self._changed.setdefault(room, {})[key] = None
+        self._presence.note(room, {key: None})
 
     def state(self) -> dict[str, str | int]:
         """Say how it is."""
         state: dict[str, str | int] = {
             "kind": "redis",
-            "state": ("refusing" if self._refusing else "up") if self._up else "down",
+            "state": ("refusing" if self._outbox.refusing else "up") if self._up else "down",
             "bytes": self._budget.used,
-            "processes": len(self.processes),
-            "waiting": len(self._queue),
+            "processes": len(self._presence.processes),
+            "waiting": len(self._outbox),
         }
-        if why := (self._refusing if self._up else self._trouble):
+        if why := (self._outbox.refusing if self._up else self._trouble):
             state["why"] = why
         return state
-
-    @property
-    def _member(self) -> str:
-        return f"{VERSION}:{self.name}"
 
     def _is_gone(self) -> bool:
         return not self._up and asyncio.get_running_loop().time() - self._since > GONE
@@ -221,7 +157,12 @@ class RedisBus:
             if fault is None:
                 self._came_back()
                 pause = BACKOFF[0]
-                fault = await self._run(self._publish(), self._read(), self._load(), self._look_after())
+                fault = await self._run(
+                    self._outbox.work(self._redis, self._scripts, self._life),
+                    self._read(),
+                    self._load(),
+                    self._presence.look_after(self._redis, self._scripts),
+                )
             if fault is not None:
                 self._went(fault)
             for client in (self._redis, self._reader):
@@ -266,9 +207,8 @@ class RedisBus:
             self._scripts[script] = await self._redis.script_load(script)
         last = await self._redis.xrevrange(lua.PRESENCE, count=1)
         self._seen[lua.PRESENCE] = last[0][0].decode() if last else "0-0"
-        for room, replica in self._replicas.items():
-            self._changed[room] = {**self._changed.get(room, {}), **replica.own}
-        await self._tell()
+        self._presence.note_all()
+        await self._presence.tell(self._redis)
         await self._catch_up(list(self._replicas.values()))
 
     def _came_back(self) -> None:
@@ -291,59 +231,10 @@ class RedisBus:
                 "redis at %s: %s; sockets stay, and lines are refused until it is back",
                 self.place, why, exc_info=None if is_known else fault,
             )  # fmt: skip
-        self._up, self._trouble, self._refusing = False, why, ""
+        self._up, self._trouble, self._outbox.refusing = False, why, ""
         self._tried.set()
 
     # ------------------------------------------------------------ messages
-
-    async def _publish(self) -> None:
-        """Have Redis keep what waits, in order, so many messages at a time as have come meanwhile."""
-        while True:
-            await self._work.wait()
-            while self._queue and self._queue[0].done.done():
-                self._queue.popleft()
-            if not self._queue:
-                self._work.clear()
-                continue
-            batch = list(itertools.islice(self._queue, BATCH))
-            pipe = self._redis.pipeline(transaction=False)
-            for sending in batch:
-                self._put(pipe, sending)
-            for sending, answer in zip(batch, await pipe.execute(raise_on_error=False), strict=True):
-                self._settle(sending, answer)
-                self._queue.popleft()
-
-    def _put(self, pipe: Any, sending: _Sending) -> None:
-        replica, bounds = sending.replica, self.bounds
-        keys = (lua.room_key(replica.room), lua.log_key(replica.room), lua.id_key(replica.room, sending.key))
-        limits = (bounds.messages, bounds.size, int(bounds.seconds * 1000), int(bounds.ids * 1000))
-        pipe.evalsha(
-            self._scripts[lua.PUBLISH], 3, *keys, *self._life, replica.history.epoch, replica.history.offset,
-            lua.ROOM_SECONDS, sending.data, *limits,
-        )  # fmt: skip
-
-    def _settle(self, sending: _Sending, answer: Any) -> None:
-        if isinstance(answer, ResponseError) and not isinstance(answer, NoScriptError):
-            self._refuse(answer)
-            if not sending.done.done():
-                sending.done.set_exception(
-                    Unavailable("The message cannot be kept at the moment; send it again.")
-                )
-        elif isinstance(answer, Exception):
-            raise answer
-        else:
-            if self._refusing:
-                log.info("redis at %s keeps messages again", self.place)
-                self._refusing = ""
-            is_new, at = answer
-            epoch, _, offset = at.decode().partition("-")
-            if not sending.done.done():
-                sending.done.set_result(Kept(epoch, int(offset), again=not is_new))
-
-    def _refuse(self, fault: Exception) -> None:
-        if not self._refusing:
-            log.warning("redis at %s refuses: %s; lines are refused until it does not", self.place, fault)
-        self._refusing = str(fault)
 
     async def _read(self) -> None:
         """Hear of everything on one connection; a room that is new wakes us up."""
@@ -360,7 +251,7 @@ class RedisBus:
                 if key in self._seen:
                     self._seen[key] = found[-1][0].decode()
                     if key == lua.PRESENCE:
-                        self._hear_of(found)
+                        self._presence.hear_of(found)
                 elif self._replicas.get(rooms[key].room) is rooms[key]:
                     for entry in _entries(found):
                         rooms[key].take(entry)
@@ -378,7 +269,7 @@ class RedisBus:
 
     async def _catch_up(self, replicas: Sequence[Replica]) -> None:
         """Read what came in rooms since we last heard, and who is there."""
-        await self._live()
+        await self._presence.live(self._redis, self._scripts)
         for start in range(0, len(replicas), BATCH):
             some = replicas[start : start + BATCH]
             pipe = self._redis.pipeline(transaction=False)
@@ -398,84 +289,18 @@ class RedisBus:
         for fault in faults:
             if isinstance(fault, NoScriptError) or not isinstance(fault, ResponseError):
                 raise fault
-            self._refuse(fault)
+            self._outbox.refuse(fault)
         if self._replicas.get(replica.room) is replica and not faults:
             epoch, offset, found = entered
             replica.enter(epoch.decode(), int(offset), _entries(found))
             others: dict[str, dict[str, bytes]] = {}
             for name, data in people.items():
                 process, _, key = name.decode().partition("/")
-                if process in self.processes and process != self.name:
+                if process in self._presence.processes and process != self.name:
                     others.setdefault(process, {})[key] = data
             replica.replace(others)
         if asked := self._entering.pop(replica, None):
             asked.set_result(None)
-
-    def _hear_of(self, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> None:
-        for _, fields in found:
-            process = fields[b"p"].decode()
-            replica = self._replicas.get(fields[b"r"].decode())
-            if replica and process != self.name:
-                people = _people.decode(fields[b"d"])
-                replica.hear_of(
-                    process, {key: None if data is None else data.encode() for key, data in people.items()}
-                )
-
-    async def _look_after(self) -> None:
-        """Say every now and then that we live, and who came and went here."""
-        clock = asyncio.get_running_loop().time
-        due = clock()
-        while True:
-            await asyncio.sleep(TICK)
-            if self._changed:
-                await self._tell()
-            if clock() >= due:
-                due = clock() + ALIVE_EVERY
-                await self._live()
-                pipe = self._redis.pipeline(transaction=False)
-                for room in self._replicas:
-                    pipe.expire(lua.people_key(room), lua.PEOPLE_SECONDS)
-                    pipe.expire(lua.room_key(room), lua.ROOM_SECONDS)
-                await pipe.execute()
-
-    async def _live(self) -> None:
-        """Say that we live, and find out who else does."""
-        members = await self._redis.evalsha(
-            self._scripts[lua.ALIVE], 1, lua.PROCESSES, self._member, int(ALIVE * 1000)
-        )
-        names = [member.decode().partition(":") for member in members]
-        self.processes = {name for version, _, name in names if version == str(VERSION)}
-        strangers = {version for version, _, _ in names} - {str(VERSION)}
-        if strangers - self._strangers:
-            log.warning(
-                "redis at %s: servers of bus version %s are there, too; ours is %d, and rooms are not shared with them",
-                self.place, ", ".join(sorted(strangers)), VERSION,
-            )  # fmt: skip
-        self._strangers = strangers
-        for replica in self._replicas.values():
-            replica.keep(self.processes)
-
-    async def _tell(self) -> None:
-        """Tell the others who came and went here."""
-        changed, self._changed = self._changed, {}
-        pipe = self._redis.pipeline(transaction=False)
-        for room, people in changed.items():
-            key = lua.people_key(room)
-            here = {f"{self.name}/{name}": data for name, data in people.items() if data is not None}
-            gone = [f"{self.name}/{name}" for name, data in people.items() if data is None]
-            if here:
-                pipe.hset(key, mapping=here)
-                pipe.expire(key, lua.PEOPLE_SECONDS)
-            if gone:
-                pipe.hdel(key, *gone)
-            told = msgspec.json.encode({name: data and data.decode() for name, data in people.items()})
-            pipe.xadd(lua.PRESENCE, {"p": self.name, "r": room, "d": told}, maxlen=lua.PRESENCE_MOST)
-        try:
-            await pipe.execute(raise_on_error=False)
-        except BaseException:
-            for room, people in changed.items():
-                self._changed[room] = people | self._changed.get(room, {})
-            raise
 
 
 def _entries(found: Iterable[tuple[bytes, Any]]) -> list[Entry]:

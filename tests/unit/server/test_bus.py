@@ -7,7 +7,8 @@ import pytest
 
 from server.bus import Bounds, Bus
 from server.bus.memory import MemoryBus
-from server.bus.redis import Place, RedisBus
+from server.bus.place import Place
+from server.bus.redis import RedisBus
 from tests.redis_server import RedisServer
 from tests.unit.server.bus_harness import Ear
 from tests.unit.server.harness import until

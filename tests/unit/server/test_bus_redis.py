@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from server.bus import Bounds, Unavailable, scripts
+from server.bus import Bounds, Unavailable, presence, scripts
 from server.bus import redis as subject
-from server.bus.redis import Place, RedisBus
+from server.bus.place import Place
+from server.bus.redis import RedisBus
 from tests.redis_server import RedisServer
 from tests.unit.server.bus_harness import Ear
 from tests.unit.server.harness import SECONDS, until
@@ -220,8 +221,8 @@ async def test_presence(
     redis: Callable[..., RedisServer], join: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is at one process is known at the others, at those that come later too; a process that is gone takes its people with it."""
-    monkeypatch.setattr(subject, "ALIVE", 1.0)
-    monkeypatch.setattr(subject, "ALIVE_EVERY", 0.2)
+    monkeypatch.setattr(presence, "ALIVE", 1.0)
+    monkeypatch.setattr(presence, "ALIVE_EVERY", 0.2)
     server = redis()
     one, two = await listening(join, server), await listening(join, server)
     one.bus.enlist("lobby", [("a", b"Ada"), ("b", b"Bob")])
@@ -259,7 +260,7 @@ async def test_another_version(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Servers whose bus has another version share no room, and are told of, once."""
-    monkeypatch.setattr(subject, "ALIVE_EVERY", 0.1)
+    monkeypatch.setattr(presence, "ALIVE_EVERY", 0.1)
     server = redis()
     server.command("ZADD", scripts.PROCESSES, "99999999999999", "2:stranger")
     await join(server)
