@@ -92,11 +92,10 @@ class Crowd:
         self.client.on_open, self.client.on_end = self._opened, self._ended
         for person in self.people:
             at = person.at
-            if at is not None and at.tag is None:
-                if at in self.client.open:
-                    self._opened(at)
-                elif self.client.all.get(at.number) is not at:
-                    self._lost(person, "between two orders")
+            if at is not None and self.client.all.get(at.number) is not at:
+                self._ended(at, "between two orders")
+            elif at is not None and at.tag is None and at in self.client.open:
+                self._opened(at)
         while not done():
             now = time.monotonic()
             while self._due and self._due[0][0] <= now:
