@@ -9,7 +9,7 @@
 /** @typedef {{id: string, name: string, color: string}} Person */
 /** @typedef {{name: string, message?: string, color: string, from?: string, time?: number, id?: string, offset?: number}} Line */
 /** @typedef {Line & {mime?: string, data?: string, width?: number, height?: number, alt?: string}} Shown a line that may be a picture */
-/** @typedef {{id: string, text: string, item: HTMLElement, state: "waiting"|"sending"|"failed", kept?: boolean, file?: Blob|null}} Outgoing */
+/** @typedef {{id: string, text: string, item: HTMLElement, state: "waiting"|"sending"|"failed", kept?: boolean, file?: Blob|null, lost?: number}} Outgoing lost: how many connections */
 /** @typedef {{epoch: string, offset: number}} Position */
 /** @typedef {{came: string[], went: string[], more: number}} Digest */
 
@@ -24,6 +24,7 @@ const QUEUED = 100; // messages that may wait
 const LISTED = 200; // people in the list; the count is exact anyway
 const GROUP = 300 * SECOND; // one sender's lines within this time stand together
 const TOO_SLOW = "the picture took too long"; // a close's reason: sent again, it would take as long
+const LOST = 3; // connections that a picture may cost: what stands between may let none of its size through
 const PICTURES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 const SIDE = 2048; // pixels of a picture that is too large to be sent as it is
 const DIGEST = 1.5 * SECOND; // comings and goings within this time become one note
@@ -607,7 +608,10 @@ function lost(ended, code, reason) {
   ended.close();
   // What was not confirmed goes out again, under the same id: if it was kept, that is noticed.
   for (const entry of outbox) {
-    if (entry.file && entry.state === "sending" && reason === TOO_SLOW) mark(entry, "failed", "The connection is too slow for it.");
+    const fatal = entry.file && entry.state === "sending" && code !== 1012 && code !== 1001;
+    if (fatal) entry.lost = (entry.lost ?? 0) + 1;
+    if (fatal && reason === TOO_SLOW) mark(entry, "failed", "The connection is too slow for it.");
+    else if (fatal && entry.lost === LOST) mark(entry, "failed", `The connection was lost over it ${LOST} times.`);
     else if (entry.state !== "failed") mark(entry, "waiting");
   }
   const delay = delayFor(code, attempt);

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.needs("brow
 class Tap:
     """Stands between a page and the server: counts connections, swallows frames of both or of the server, forges the welcome.
 
-    Notes what the page sends, and refuses so many of its lines behind the server's back.
+    Notes what the page sends, refuses so many of its lines behind the server's back, and lets no picture begin.
     """
 
     def __init__(self) -> None:
@@ -25,6 +25,7 @@ class Tap:
         self.welcome = ""
         self.sent: list[dict[str, Any]] = []
         self.refuse = 0
+        self.keeps_ready = False
 
     async def __call__(self, page: Page) -> None:
         """Get in between, and put the page's clock into the test's hands."""
@@ -45,7 +46,7 @@ class Tap:
                 self.refuse -= 1
                 error = {"type": "error", "code": "try-again", "message": "Not now.", "retry_after": 0.5}
                 socket.send(json.dumps(error))
-            elif not (self.silent or self.deaf):
+            elif not (self.silent or self.deaf or (self.keeps_ready and '"ready"' in str(frame))):
                 socket.send(self.welcome if self.welcome and '"welcome"' in str(frame) else frame)
 
         socket.on_message(note)

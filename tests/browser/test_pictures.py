@@ -157,6 +157,24 @@ async def test_too_slow(visit: Visit) -> None:
     await expect(ada.locator(".state")).to_have_text(re.compile("Not sent: The connection is too slow"))
 
 
+async def test_never_through(visit: Visit) -> None:
+    """A picture over which the connection is lost again and again is not sent for ever."""
+    tap = Tap()
+    ada = await visit("Ada", tap)
+    tap.keeps_ready = True
+    await hand_over(ada, "drop", drawn())
+    for _ in range(3):
+        await expect(ada.locator(".own")).to_have_attribute("data-state", "sending")
+        # It does not come back too soon.
+        await ada.clock.pause_at(await ada.evaluate("Math.floor(Date.now()) + 1_000"))
+        await tap.sockets[-1].close(code=1009, reason="too large")
+        await expect(ada.locator("#offline")).to_be_visible()
+        await ada.clock.resume()
+        await ada.evaluate("dispatchEvent(new Event('online'))")
+        await expect(ada.locator("#connection")).to_have_text("Connected")
+    await expect(ada.locator(".state")).to_have_text(re.compile("Not sent: The connection was lost over it"))
+
+
 async def test_busy(visit: Visit) -> None:
     """A picture that has to wait holds up no text."""
     busy = {"type": "error", "code": "busy", "message": "Too many.", "retry_after": 60}
