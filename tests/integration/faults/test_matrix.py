@@ -100,6 +100,7 @@ def judge(fault: Fault, findings: dict[str, list[Finding]], later: set[str]) -> 
 def mended(found: Place, site: Site, fault: Fault, findings: dict[str, list[Finding]]) -> Site:
     """Write the remedy: the finding's own change, else its own lines where they go, else what its words come to; return the site then."""
     if fault.mend and fault.mend.url:
+        assert findings["remote"][0].instead == found.filled(fault.mend.url)
         return site
     if fault.mend and fault.mend.site:
         found.write(fault.mend.site)

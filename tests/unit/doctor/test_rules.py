@@ -331,6 +331,44 @@ def test_mended_text(tmp_path: Path, before: str, after: str) -> None:
     assert mended([path]) == {path: vhost(CHECKED + after).encode()}
 
 
+LEVELS = {
+    "LogLevel warn proxy_wstunnel:trace1": "LogLevel warn",
+    "  LogLevel proxy_wstunnel:trace1 warn": "  LogLevel warn",
+    "LogLevel warn proxy_wstunnel:trace1 rewrite:trace2 http2:info": "LogLevel warn rewrite:trace2",
+}
+
+
+@pytest.mark.parametrize(("before", "after"), LEVELS.items())
+def test_level_of_what_is_not_loaded(tmp_path: Path, before: str, after: str) -> None:
+    """Only the words for modules that are not loaded are taken out of a LogLevel."""
+    path = written(tmp_path, "a.conf", f"{WHOLE}{before}\n")
+    assert mended([path]) == {path: f"{WHOLE}{after}\n".encode()}
+
+
+def test_level_of_nothing_else(tmp_path: Path) -> None:
+    """A LogLevel that has no other word goes as a whole."""
+    path = written(tmp_path, "a.conf", f"{WHOLE}LogLevel proxy_wstunnel:trace1\n")
+    assert mended([path]) == {path: WHOLE.encode()}
+
+
+ROOM = {
+    "MaxRequestWorkers 100\nServerLimit 2\nThreadsPerChild 25": "MaxRequestWorkers 100\nServerLimit 8\nThreadsPerChild 25",
+    "ThreadsPerChild 25\nMaxRequestWorkers 500": "ServerLimit 40\nThreadsPerChild 25\nMaxRequestWorkers 500",
+    "MaxRequestWorkers 90": "MaxRequestWorkers 100",
+    "ThreadsPerChild 100": "ThreadLimit 100\nThreadsPerChild 100",
+}
+
+
+@pytest.mark.parametrize(("before", "after"), ROOM.items())
+def test_room_for_all_workers(tmp_path: Path, before: str, after: str) -> None:
+    """What would be cut gets its limits, with slots left over for a reload; more memory is nothing to take unasked."""
+    path = written(tmp_path, "a.conf", f"{WHOLE}{before}\n")
+    (found,) = lint([path]).findings
+    assert found.edit is not None
+    assert found.edit.applied(f"{WHOLE}{before}\n".encode()) == f"{WHOLE}{after}\n".encode()
+    assert not found.edit.is_safe
+
+
 SERVER = WHOLE + "<Directory {folder}>\n{grant}\n</Directory>\n"
 GRANTS = {
     "AllowOverride None": ["htaccess-ignored"],
@@ -348,6 +386,61 @@ def test_what_a_folder_is_granted(tmp_path: Path, grant: str, expected: list[str
     rules = written(tmp_path, ".htaccess", BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n")
     server = written(tmp_path, "a.conf", SERVER.replace("{grant}", grant))
     assert [finding.id for finding in lint([rules, server]).findings] == expected
+
+
+INSIDE = "<Directory {folder}>\n  AllowOverride None\n  AllowOverrideList RewriteEngine RewriteCond RewriteRule{more}\n</Directory>\n"
+ABOVE = "<Directory />\n  AllowOverride None\n</Directory>\n"
+WRITTEN = {
+    "its own section": (INSIDE.partition("  AllowOverrideList")[0] + "</Directory>\n", "", INSIDE),
+    "that of the whole disk": (
+        ABOVE,
+        "",
+        INSIDE.replace("  AllowOverride", "    AllowOverride").replace("{folder}", '"{folder}"') + ABOVE,
+    ),
+    "one more directive": (
+        INSIDE.partition("  AllowOverrideList")[0] + "</Directory>\n",
+        "RewriteBase /\n",
+        INSIDE,
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "rule", "after"), WRITTEN.values(), ids=WRITTEN)
+def test_grant_that_is_written(tmp_path: Path, before: str, rule: str, after: str) -> None:
+    """What a folder is not granted is written out, as narrow as its file needs it, and nothing for all folders."""
+    rules = written(tmp_path, ".htaccess", BOUND + rule + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n")
+    server = written(tmp_path, "a.conf", WHOLE + before)
+    (found,) = lint([rules, server]).findings
+    assert found.edit is not None
+    more = " RewriteBase" if rule else ""
+    expected = (WHOLE + after).replace("{folder}", str(tmp_path)).replace("{more}", more)
+    assert found.edit.applied(Path(server).read_bytes()).decode() == expected
+    assert not found.edit.is_safe
+
+
+def test_grant_that_is_left(tmp_path: Path) -> None:
+    """Where the file has more in it than rules, what else to grant is left to people."""
+    text = "<IfModule x>\n</IfModule>\n" + BOUND + "RewriteRule ^(.*)$ ws://127.0.0.1:8888/$1 [P]\n"
+    rules = written(tmp_path, ".htaccess", text)
+    server = written(tmp_path, "a.conf", SERVER.replace("{grant}", "AllowOverride None"))
+    (found,) = lint([rules, server]).findings
+    assert (found.edit, "more in it" in found.left) == (None, True)
+
+
+def test_server_that_checks_for_its_folders(tmp_path: Path) -> None:
+    """What is missing in an .htaccess and stands in the server read beside it is not said to be missing."""
+    rules = written(
+        tmp_path,
+        ".htaccess",
+        GET.removeprefix(CHECKED).replace("RewriteCond", "#") + BOUND.partition("[F]\n")[2] + TUNNEL,
+    )
+    alone = {finding.id for finding in lint([rules]).findings}
+    server = written(
+        tmp_path, "a.conf", WHOLE + f"<Location /ws>\n{CHECKED}Require method GET\n</Location>\n"
+    )
+    both = {finding.id for finding in lint([rules, server]).findings}
+    assert alone - both == {"origin-unchecked", "rewrite-method-unchecked"}
+    assert both <= alone
 
 
 @pytest.mark.parametrize("section", ["<Directory {folder}*>", "<DirectoryMatch .>", '<Directory ~ ".">'])
