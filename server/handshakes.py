@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
+from websockets.protocol import CLOSED
 from websockets.typing import Subprotocol
 
 from . import metrics
@@ -83,6 +84,10 @@ class Handshakes:
         """Answer what is no upgrade, or refuse one; None lets the library go on with the handshake."""
         wire = cast("Wire", connection)
         headers = request.headers
+        if wire.protocol.eof_sent:
+            # What came behind the head was no frame, and the library has hung up: it would fail on any answer, and log how.
+            wire.protocol.state = CLOSED
+            return answer(request, HTTPStatus.BAD_REQUEST)
         wire.client = client_of(
             wire.peer,
             headers.get_all("X-Forwarded-For"),

@@ -100,6 +100,22 @@ async def test_garbage(start: Start, caplog: pytest.LogCaptureFixture, data: byt
     await healthy(here, caplog)
 
 
+@pytest.mark.parametrize("junk", [b"\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n", b"\x88\x80\0\0\0\0"], ids=repr)
+@pytest.mark.parametrize(
+    "head",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", handshake("/nowhere"), handshake("/ws/chat")],
+    ids=["page", "refused", "upgrade"],
+)
+async def test_garbage_behind_a_head(
+    start: Start, caplog: pytest.LogCaptureFixture, head: bytes, junk: bytes
+) -> None:
+    """Who sends what is no frame before an answer is hung up on, and the log stays short."""
+    here = await start()
+    with contextlib.suppress(ConnectionResetError):
+        assert await here.raw(head + junk) == b""
+    await healthy(here, caplog)
+
+
 async def test_endless_head(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """A line or a head without an end is refused."""
     here = await start()
