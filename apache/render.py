@@ -130,7 +130,9 @@ def backend_environment(sites: Sequence[Site], target: Target) -> str:
         "WSFRONT_CONNECTIONS": str(sum(socket.connections for socket in ours)),
         "WSFRONT_DRAIN_SECONDS": str(backend_units.DRAIN_SECONDS),
     }
-    if any(len(site.own_backend) > 1 and not all(each.socket for each in site.own_backend) for site in sites):
+    here = set(listens(sites, target))
+    # One process listens at all addresses of a machine; only another one can serve its clients meanwhile.
+    if here and any(here & set(site.own_backend) and set(site.own_backend) - here for site in sites):
         values["WSFRONT_LEAVE_SECONDS"] = str(LEAVE_SECONDS)
     if status := status_address(sites, target):
         values["WSFRONT_STATUS"] = status

@@ -26,6 +26,7 @@ import pytest
 
 from apache.capacity import plan
 from apache.httpd import die_with_parent
+from apache.views import LEAVE_SECONDS
 from bench import proc
 from bench.load.processes import Load
 from tests import crowd
@@ -189,6 +190,9 @@ def site(bus: str, count: int) -> Iterator[Site]:
         front.allow(*OUT)
         for member in members:
             member.settings = front.stack.directory / "backend.env"
+            if len(members) > 1:
+                # In the file where members are on machines of their own.
+                member.environment["WSFRONT_LEAVE_SECONDS"] = str(LEAVE_SECONDS)
             if bus == "memory":
                 member.environment["WSFRONT_HISTORY_FILE"] = str(folder / "history")
             member.start()
