@@ -94,6 +94,7 @@ def _as_json(report: Report, fixed: list[str]) -> dict[str, object]:
                 "title": finding.entry.title,
                 "cause": finding.entry.cause,
                 "remedy": finding.entry.remedy,
+                "instead": finding.instead or None,
                 "diff": diff(finding.edit, report.contents[finding.edit.file]) if finding.edit else None,
                 "fixable": bool(finding.edit and finding.edit.is_safe),
                 "note": finding.edit.note or None if finding.edit else None,
@@ -134,6 +135,8 @@ def _print_finding(finding: Finding, *, coloured: bool) -> None:
         print(f"    | {finding.seen}")
     print(wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
     print(wrapped(f"Instead: {entry.remedy}"))
+    for line in finding.instead.splitlines():
+        print(f"        {printable(line)}")
     if finding.left:
         print(wrapped(f"Left to you: {finding.left}."))
 

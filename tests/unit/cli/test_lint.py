@@ -53,6 +53,17 @@ def test_without_rewrite_engine(seed: Path) -> None:
     assert {each["id"] for each in json.loads(done.stdout)["findings"]} == FAULTS | {"rewrite-engine-missing"}
 
 
+def test_lines_to_write_are_printed(tmp_path: Path) -> None:
+    """Where no change of a file says it, the lines to write do."""
+    (file := tmp_path / "a.conf").write_text(
+        "Listen 80\nLoadModule proxy_module /m/mod_proxy.so\nLoadModule proxy_wstunnel_module /m/mod_proxy_wstunnel.so\n"
+    )
+    line = "LoadModule proxy_http_module /m/mod_proxy_http.so"
+    assert f"\n        {line}\n" in wsfront("lint", file).stdout
+    (found,) = json.loads(wsfront("lint", "--json", file).stdout)["findings"]
+    assert (found["id"], found["instead"], found["diff"]) == ("websocket-legacy", line, None)
+
+
 def test_fix_writes_the_rendered_rules(seed: Path) -> None:
     """With --fix a block with the rules of whole-site stands there, what was there is kept, and a second run changes nothing."""
     before = seed.read_bytes()
