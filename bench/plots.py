@@ -62,7 +62,7 @@ def _bars(axes: "Axes", results: Results, scenario: Scenario, metric: Metric, li
             axes.text(
                 most * 0.01,
                 row,
-                "no figure: " + "; ".join(line.notes)[:90],
+                "no figure: " + ("; ".join(line.notes)[:90] or "not measured here"),
                 va="center",
                 fontsize=9,
                 color="#991b1b",
