@@ -6,10 +6,10 @@ is in it. Knows nothing of HTTP, or of what is said.
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 
+import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from server.logs import about
@@ -24,6 +24,7 @@ log = logging.getLogger("server")
 
 CHAT, ECHO = (f"{builtin.__name__}:{name}" for name in ("chat", "echo"))
 LINE_MOST = 1 << 16  # of what it logs; its messages are records
+REASON_MOST = 123  # bytes of a close frame's reason (RFC 6455, section 5.5)
 CODES = range(3000, 5000)  # RFC 6455, section 7.4.2: an application's own
 
 Chat = Callable[[AsyncIterable[str | bytes]], Awaitable[None]]
@@ -99,7 +100,7 @@ async def _speak(wire: Wire, process: Process, handed: asyncio.Queue[str | bytes
                         return _close(payload)
                     case _:
                         break
-            except ValueError:
+            except (ValueError, msgspec.DecodeError):
                 break
         log.error("%s its process wrote what is no record", wire.name, extra=about(wire))
         return FAILED
@@ -107,7 +108,7 @@ async def _speak(wire: Wire, process: Process, handed: asyncio.Queue[str | bytes
 
 
 def _close(payload: bytes) -> tuple[int, str]:
-    match json.loads(payload):
-        case [int(code), str(reason)] if code in (1000, 1008, 1011, 1013) or code in CODES:
-            return code, reason[:40]
-    raise ValueError(payload)
+    code, reason = msgspec.json.decode(payload, type=tuple[int, str])
+    if code not in (1000, 1008, 1011, 1013) and code not in CODES:
+        raise msgspec.ValidationError(code)
+    return code, reason.encode(errors="replace")[:REASON_MOST].decode(errors="ignore")

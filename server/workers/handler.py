@@ -57,7 +57,7 @@ class Connection:
         """Send a message to the client; blocks while it reads too slowly.
 
         Raises:
-            ValueError: beyond 1 MiB.
+            ValueError: beyond 2 MiB.
         """
         self._write(message, Kind.TEXT, Kind.BINARY)
 
@@ -65,12 +65,15 @@ class Connection:
         """Have the server take a message as if the client had sent it to the chat (PROTOCOL.md), which answers it and tells the room.
 
         Raises:
-            ValueError: beyond 1 MiB.
+            ValueError: beyond 2 MiB.
         """
         self._write(message, Kind.ROOM_TEXT, Kind.ROOM_BINARY)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection with 1000, 1008, 1011, 1013 or a code of your own (RFC 6455, section 7.4: 3000 to 4999), and this process."""
+        """End the connection with 1000, 1008, 1011, 1013 or a code of your own (RFC 6455, section 7.4: 3000 to 4999), and this process.
+
+        Of the reason 123 bytes are sent.
+        """
         _write(self._out, Record(Kind.CLOSE, json.dumps([code, reason]).encode()))
         raise SystemExit
 

@@ -40,6 +40,10 @@ def obey(connection: Connection) -> None:  # noqa: C901, PLR0912  # a list of al
                 connection.send(str(len(KEPT)))
             case ["close", code]:
                 connection.close(int(code), "told to")
+            case ["close", code, reason]:
+                connection.close(int(code), reason)
+            case ["half"]:
+                connection.close(4001, "\ud83d")
             case ["say", *words]:
                 connection.hand_on(json.dumps({"type": "usermsg", "name": "Ada", "message": " ".join(words)}))
             case ["where"]:

@@ -65,6 +65,8 @@ async def test_own_process(start: Start) -> None:
         ("end", (1000, "the program ended"), "closed 1000"),
         ("close 4001", (4001, "told to"), "closed 4001"),
         ("close 1015", FAILED, "wrote what is no record"),
+        ("close 4001 " + "ü" * 100, (4001, "ü" * 61), "closed 4001"),
+        ("half", FAILED, "wrote what is no record"),
     ],
 )
 async def test_alone(
