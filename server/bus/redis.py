@@ -154,6 +154,8 @@ class RedisBus:
         pause = BACKOFF[0]
         while not self._stopped.is_set():
             fault = await self._run(self._connect())
+            if self._stopped.is_set():
+                break
             if fault is None:
                 self._came_back()
                 pause = BACKOFF[0]

@@ -1,8 +1,10 @@
 """What Redis does to us, and other processes by way of it: sockets stay, nothing acknowledged is lost, and what is lost is said."""
 
 import asyncio
+import contextlib
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -215,6 +217,28 @@ async def test_wrong_address(join: Open, caplog: pytest.LogCaptureFixture) -> No
         await ear.bus.history("lobby")
     assert len(warnings(caplog)) == 1
     assert "127.0.0.1:1" in warnings(caplog)[0]
+
+
+async def test_stop_while_it_connects(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop that comes while a Redis is asked and does not answer ends quietly, and calls nobody back."""
+    caplog.set_level("INFO", "server")
+    with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as held:
+        silent.setblocking(False)  # noqa: FBT003  # as the standard library has it
+
+        def is_asked() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                held.enter_context(silent.accept()[0])
+                return True
+            return False
+
+        bus = RedisBus(Place("127.0.0.1", silent.getsockname()[1]))
+        await bus.start()
+        while is_asked():
+            pass
+        await until(is_asked)
+        await bus.stop()
+    assert "is back after" not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_presence(
