@@ -40,7 +40,13 @@ class Server:
         """Return the arguments that say which description and which authority are meant."""
         return [
             "-e",
-            json.dumps({"wsfront_sites": [str(self.description)], "certificates_store": str(self.store)}),
+            json.dumps(
+                {
+                    "wsfront_sites": [str(self.description)],
+                    "certificates_store": str(self.store),
+                    "wsfront_doctor_address": self.machine.ipv4,
+                }
+            ),
         ]
 
     @property

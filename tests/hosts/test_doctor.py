@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.hosts.conftest import Boot
 from tests.hosts.lab import Lab
 from tests.hosts.machines import Machine
 from tests.hosts.plays import ROOT
@@ -24,18 +25,29 @@ LOCKED = re.compile(r"^([a-z0-9-]+)==", re.MULTILINE)
 
 
 @pytest.fixture
-def server(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Run a server of the Debian whose Python is the one that runs this, with the command and its packages laid on it."""
+def suite() -> str:
+    """Name the Debian whose Python is the one that runs this: what is installed here runs there."""
     suite = SUITES.get(sys.version_info[:2])
     if suite is None:
         pytest.skip(f"the packages here are for a Python that is none of {SUITES}")
+    return suite
+
+
+@pytest.fixture
+def server(lab: Lab, suite: str, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Run a server with the command laid on it."""
     with request.getfixturevalue(suite).running(lab) as made:
-        place = made.machine.path(PLACE)
-        for folder in FOLDERS:
-            shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in LOCKED.findall((ROOT / "requirements/run.txt").read_text()):
-            packages(name, place)
+        lay(made.machine)
         yield made
+
+
+def lay(machine: Machine) -> None:
+    """Lay the command on a machine, and all that it needs."""
+    place = machine.path(PLACE)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in LOCKED.findall((ROOT / "requirements/run.txt").read_text()):
+        packages(name, place)
 
 
 def packages(name: str, place: Path) -> None:
@@ -70,3 +82,14 @@ def test_server_on_itself(server: Server) -> None:
     assert seen["reloads"].startswith("logrotate, daily")
     server.machine.run("sh", "-c", "systemctl stop 'wsfront*.socket' 'wsfront*.service'")
     assert [finding["id"] for finding in examined(server.machine)["findings"]] == ["backend-down"]
+
+
+def test_stock_apache(boot: Boot, suite: str) -> None:
+    """Apache as Debian installs it, without sockets, has nothing to be found; one that is stopped is named."""
+    machine = boot(suite, "stock")
+    machine.run("sh", "-c", "apt-get -qq update && apt-get -qq install -y --no-install-recommends apache2")
+    lay(machine)
+    found = examined(machine)
+    assert found["findings"] == []
+    machine.run("systemctl", "stop", "apache2")
+    assert [finding["id"] for finding in examined(machine)["findings"]] == ["server-not-running"]

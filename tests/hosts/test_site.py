@@ -21,6 +21,7 @@ def test_one_command_makes_a_server(installed: Installed) -> None:
     print(f"{installed.suite}: first run {installed.first.seconds:.0f} s, {counts}")  # noqa: T201 # a measurement
     assert (counts["failed"], counts["unreachable"], counts["rescued"]) == (0, 0, 0)
     assert f"ready https://{NAME}/" in installed.first.output
+    assert "healthy: nothing found" in installed.first.output
     assert installed.first.seconds < 240 * SECOND
 
 
