@@ -32,13 +32,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, check `--require`, and let SIGTERM end a run as Ctrl-C does: finalizers run."""
+    """Declare the marker, check `--require`, and let SIGTERM end a run as Ctrl-C does: finalizers run.
+
+    What a shell starts in the background ignores Ctrl-C, and so would all that a test starts.
+    """
     config.addinivalue_line("markers", "needs(name, …): programs without which the test is skipped")
     unknown = _required(config) - set(needs.NEEDS)
     if unknown:
         message = f"--require: unknown {', '.join(sorted(unknown))}; known: {', '.join(needs.NEEDS)}, all"
         raise pytest.UsageError(message)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -171,6 +171,7 @@ class Machine:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._network.unplug(f"vb-wsfront{self._number}")
             self._forget()
 
     def discard(self) -> None:

@@ -39,6 +39,12 @@ class Network:
         """Remove the namespace, and all that is in it, once nothing runs there."""
         ip("netns", "delete", self.name)
 
+    def unplug(self, device: str) -> None:
+        """Take out a cable that may be gone already: the kernel leaves those of a machine that was killed for a while."""
+        subprocess.run(
+            ["ip", "-netns", self.name, "link", "delete", device], capture_output=True, check=False
+        )
+
     def ip(self, *arguments: str) -> None:
         """Configure the inside, as the program of that name does."""
         ip("-n", self.name, *arguments)
