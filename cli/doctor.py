@@ -17,7 +17,7 @@ from doctor.examination import Check, Examination, as_json
 from doctor.findings import CATALOGUE, Finding
 
 from .errors import UsageFault
-from .showing import counted, is_coloured, painted, printable, wrapped
+from .showing import counted, is_coloured, painted, print_advice, printable, wrapped
 
 SUMMARY = "find out why a WebSocket does not work, from anywhere or on the server itself"
 _MARKS = {"good": ("✓", "good"), "odd": ("!", "warning"), "bad": ("✗", "error")}
@@ -177,14 +177,7 @@ def _print_finding(finding: Finding, subject: str, *, coloured: bool) -> None:
         print(wrapped(f"at {place}"))
     if finding.seen:
         print(_written(wrapped(finding.seen, "    | ", most=3)))
-    print(wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
-    if finding.symptoms:
-        print(wrapped(f"It explains too: {'; '.join(finding.symptoms)}."))
-    print(wrapped(f"Instead: {entry.remedy}"))
-    for line in finding.instead.splitlines():
-        print(f"        {printable(line)}")
-    if finding.left:
-        print(wrapped(f"Left to you: {finding.left}."))
+    print_advice(finding)
 
 
 def _written(text: str) -> str:

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from doctor.configuration import UnreadableError
-from doctor.findings import CATALOGUE, Edit, Finding
+from doctor.findings import Edit, Finding
 from doctor.lint import Report, diff, lint, mended
 
 from .errors import UsageFault
 from .replacing import replace
-from .showing import counted, is_coloured, painted, printable, wrapped
+from .showing import counted, is_coloured, painted, print_advice, printable, wrapped
 
 SUMMARY = "find what is wrong in configuration files and .htaccess files, without running anything"
 _DEFAULTS = ("/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf")
@@ -85,20 +85,11 @@ def _as_json(report: Report, fixed: list[str]) -> dict[str, object]:
         "files": list(report.files),
         "fixed": fixed,
         "findings": [
-            {
-                "id": finding.id,
-                "severity": finding.entry.severity,
-                "file": finding.file,
-                "line": finding.line,
-                "seen": finding.seen,
-                "title": finding.entry.title,
-                "cause": finding.entry.cause,
-                "remedy": finding.entry.remedy,
-                "instead": finding.instead or None,
+            finding.as_json()
+            | {
                 "diff": diff(finding.edit, report.contents[finding.edit.file]) if finding.edit else None,
                 "fixable": bool(finding.edit and finding.edit.is_safe),
                 "note": finding.edit.note or None if finding.edit else None,
-                "left": finding.left or None,
             }
             for finding in report.findings
         ],
@@ -128,17 +119,11 @@ def _counted(files: int) -> str:
 
 
 def _print_finding(finding: Finding, *, coloured: bool) -> None:
-    entry = CATALOGUE[finding.id]
-    severity = painted(entry.severity, entry.severity, coloured=coloured)
+    severity = painted(finding.entry.severity, finding.entry.severity, coloured=coloured)
     print(f"{printable(finding.file)}:{finding.line}: {severity}: {finding.id}")
     if finding.seen:
         print(f"    | {finding.seen}")
-    print(wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
-    print(wrapped(f"Instead: {entry.remedy}"))
-    for line in finding.instead.splitlines():
-        print(f"        {printable(line)}")
-    if finding.left:
-        print(wrapped(f"Left to you: {finding.left}."))
+    print_advice(finding)
 
 
 def _print_diff(edit: Edit, report: Report, *, coloured: bool) -> None:

@@ -1,7 +1,4 @@
-"""Words on a terminal, for the verbs that tell people what they found.
-
-Knows nothing of what is told.
-"""
+"""Words on a terminal, for the verbs that tell people what they found."""
 
 import os
 import shutil
@@ -10,7 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-from doctor.findings import SEVERITIES, Severity
+from doctor.findings import SEVERITIES, Finding, Severity
 
 _COLOURS = {"error": "31", "warning": "33", "note": "36", "good": "32", "-": "31", "+": "32"}
 _WIDTH = 80
@@ -51,6 +48,19 @@ def wrapped(text: str, indent: str = "    ", *, first: str | None = None, most: 
         max_lines=most,
         placeholder=" …",
     )
+
+
+def print_advice(finding: Finding) -> None:
+    """Print what a finding is, why it is bad, and what to write instead."""
+    entry = finding.entry
+    print(wrapped(f"{entry.title[0].upper()}{entry.title[1:]}. {entry.cause}"))
+    if finding.symptoms:
+        print(wrapped(f"It explains too: {'; '.join(finding.symptoms)}."))
+    print(wrapped(f"Instead: {entry.remedy}"))
+    for line in finding.instead.splitlines():
+        print(f"        {printable(line)}")
+    if finding.left:
+        print(wrapped(f"Left to you: {finding.left}."))
 
 
 def counted(severities: Iterable[Severity]) -> str:

@@ -54,20 +54,7 @@ def as_json(examination: Examination, seconds: float) -> dict[str, object]:
             {"name": check.name, "outcome": check.outcome, "seen": check.seen} for check in examination.checks
         ],
         "findings": [
-            {
-                "id": finding.id,
-                "severity": finding.entry.severity,
-                "file": finding.file,
-                "line": finding.line,
-                "seen": finding.seen,
-                "title": finding.entry.title,
-                "cause": finding.entry.cause,
-                "remedy": finding.entry.remedy,
-                "instead": finding.instead or None,
-                "left": finding.left or None,
-                "symptoms": list(finding.symptoms),
-            }
-            for finding in examination.findings
+            finding.as_json() | {"symptoms": list(finding.symptoms)} for finding in examination.findings
         ],
         "not_checked": examination.not_checked,
     }

@@ -63,6 +63,21 @@ class Finding:
         """Return what the catalogue says of it."""
         return CATALOGUE[self.id]
 
+    def as_json(self) -> dict[str, object]:
+        """Return what programs are told of it, whoever found it."""
+        return {
+            "id": self.id,
+            "severity": self.entry.severity,
+            "file": self.file,
+            "line": self.line,
+            "seen": self.seen,
+            "title": self.entry.title,
+            "cause": self.entry.cause,
+            "remedy": self.entry.remedy,
+            "instead": self.instead or None,
+            "left": self.left or None,
+        }
+
 
 CATALOGUE: dict[str, Entry] = {**files.ENTRIES, **remote.ENTRIES, **server.ENTRIES}
 """Finding id -> what is known of it."""
