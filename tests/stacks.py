@@ -26,6 +26,16 @@ from cli.stack import Stack
 TRIES = 3  # somebody may take a free port before we do
 DEFAULT_BACKEND = "127.0.0.1:8888"
 
+MEMBER_OUT = (
+    "AH00957",  # connection refused
+    "AH01114",  # so no answer
+    "AH00959",  # the member is left out
+    "AH03301",  # a check failed, the member is out
+    "AH01171",  # it is tried again
+    "AH00951",
+)
+"""What Apache's log may say of a balanced backend that is gone, and is back."""
+
 
 class Running:
     """Hold a stack while it runs, its ports, and the AH numbers that a test has announced."""

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 
 from apache.httpd import free_ports
 from tests.raw import ask, shake
-from tests.stacks import Running, held, running
+from tests.stacks import MEMBER_OUT, Running, held, running
 from tests.waiting import SECOND
 
 pytestmark = pytest.mark.needs("apache")
@@ -47,17 +47,7 @@ def balanced(request: pytest.FixtureRequest) -> Iterator[tuple[Running, int, int
     description = f"websockets: [{{path: /ws/, origins: any, backend: {backends}, tunnel: {request.param}}}]\npages: null\n"
     with held(one, two), running(description, backend=False) as stack:
         yield stack, one, two
-        stack.allow(*OUT)  # checks go on after the last test
-
-
-OUT = (
-    "AH00957",  # connection refused
-    "AH01114",  # so no answer
-    "AH00959",  # the member is left out
-    "AH03301",  # a check failed, the member is out
-    "AH01171",  # it is tried again
-    "AH00951",
-)
+        stack.allow(*MEMBER_OUT)  # checks go on after the last test
 
 
 @asynccontextmanager
@@ -74,7 +64,7 @@ async def sockets(stack: Running, count: int) -> AsyncIterator[list[str]]:
 async def test_members_share_by_busyness(balanced: tuple[Running, int, int]) -> None:
     """Open sockets are shared evenly."""
     stack, one, two = balanced
-    stack.allow(*OUT)
+    stack.allow(*MEMBER_OUT)
     async with member("one", one), member("two", two):
         await both_up(stack)
         async with sockets(stack, 10) as names:
@@ -99,7 +89,7 @@ async def reached(stack: Running, members: set[str]) -> None:
 async def test_member_that_stops_is_out_and_comes_back(balanced: tuple[Running, int, int]) -> None:
     """While a member is down every handshake goes to the other at once; when it is back it gets its share."""
     stack, one, two = balanced
-    stack.allow(*OUT)
+    stack.allow(*MEMBER_OUT)
     async with member("one", one):
         async with member("two", two):
             await both_up(stack)
@@ -117,7 +107,7 @@ async def test_member_that_is_gone_is_spared_under_load(balanced: tuple[Running,
     A check that finds a member in error leaves it so, and no more; at retry=0 every handshake then fell on it twice: 503.
     """
     stack, one, two = balanced
-    stack.allow(*OUT)
+    stack.allow(*MEMBER_OUT)
     async with member("one", one):
         async with AsyncExitStack() as held:
             async with member("two", two):
@@ -136,7 +126,7 @@ async def test_member_that_is_gone_is_spared_under_load(balanced: tuple[Running,
 async def test_member_that_is_ill_is_spared(balanced: tuple[Running, int, int]) -> None:
     """A member that answers its check with 503, as ours does while it drains, gets no sockets until it is well."""
     stack, one, two = balanced
-    stack.allow(*OUT)
+    stack.allow(*MEMBER_OUT)
     async with member("one", one), member("two", two) as ill:
         await both_up(stack)
         ill.set()
@@ -184,7 +174,7 @@ async def test_unix_member_that_stops_is_passed_over(folder: Path) -> None:
                 assert set(names) == {"one"}
             async with unix_member("two", paths[1]):
                 await both_up(stack)
-        stack.allow(*OUT, "AH02454")  # could not connect to the unix socket
+        stack.allow(*MEMBER_OUT, "AH02454")  # could not connect to the unix socket
 
 
 @asynccontextmanager

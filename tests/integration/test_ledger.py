@@ -31,17 +31,12 @@ from bench import proc
 from bench.load.processes import Load
 from tests import crowd
 from tests.redis_server import RedisServer
-from tests.stacks import Running, running
+from tests.stacks import MEMBER_OUT, Running, running
 from tests.unit.server.harness import ACTIVATE, ROOT
 from tests.waiting import SECOND, until
 
 OUT = (
-    "AH00957",  # connection refused
-    "AH01114",  # so no answer
-    "AH00959",  # the member is left out
-    "AH03301",  # a check failed, the member is out
-    "AH01171",  # it is tried again
-    "AH00951",
+    *MEMBER_OUT,
     "AH01102",  # a backend that died in a handshake
     "AH00898",
     "AH00485",  # scoreboard is full, at MaxRequestWorkers

@@ -10,12 +10,19 @@ from tests.integration.faults.evidence import (
     goes_idle,
     negotiates,
     refuses_to_start,
-    strips_headers,
 )
 from tests.integration.faults.live_rows import LOGIN, LOGIN_MODULES, gone
 from tests.integration.faults.places import CHECK, HEADERS, NARROW, PASSING, RULES, VHOST, Site
-from tests.integration.faults.row import Fault, Mend, Row
-from tests.integration.faults.rows import BEHIND, COPIED, COPIED_BESIDE, HEALTHY, LINKS, passing, rules
+from tests.integration.faults.row import Fault, Row
+from tests.integration.faults.rows import (
+    COPIED,
+    HEALTHY,
+    LINKS,
+    OF_COPIED,
+    WITHOUT_HTTP,
+    passing,
+    rules,
+)
 
 WITHOUT_SLASH = PASSING.replace('8888/"', '8888"')
 WEAK = "SSLProtocol -all +TLSv1 +TLSv1.1 +TLSv1.2\nSSLCipherSuite ALL:!aNULL:!eNULL:@SECLEVEL=0\n"
@@ -27,12 +34,7 @@ PAIRS = [
         rules(COPIED, vhost="", grant=f"AllowOverride None\n{LINKS}"),
         (
             Fault(answers(404), lint="htaccess-ignored", remote="handshake-not-found"),
-            Fault(
-                strips_headers,
-                lint="rewrite-connection-unanchored",
-                remote="origin-unchecked",
-                beside=COPIED_BESIDE,
-            ),
+            OF_COPIED,
         ),
         path="/echo",
     ),
@@ -53,12 +55,7 @@ PAIRS = [
         3,
         Site(vhost=HEADERS + CHECK + WITHOUT_SLASH.replace("http://", "ws://"), without=("proxy_http",)),
         (
-            Fault(
-                answers(500, marks="AH01144"),
-                lint="module-missing",
-                remote="apache-error",
-                mend=Mend(instead_of=BEHIND),
-            ),
+            WITHOUT_HTTP,
             Fault(answers(500, 502), lint="proxypass-slash", remote="backend-name-unknown"),
         ),
     ),

@@ -43,12 +43,27 @@ RewriteCond %{HTTP:Connection} Upgrade [NC]
 RewriteCond %{HTTP:Upgrade} websocket [NC]
 RewriteRule ^/?(.*) ws://127.0.0.1:8888/$1 [P,L,E=noconntimeout:1,E=noabort:1]
 """
-COPIED_BESIDE = (
-    "origin-unchecked",
-    "rewrite-upgrade-unanchored",
-    "rewrite-method-unchecked",
-    "rewrite-dead-variables",
+OF_COPIED = Fault(
+    strips_headers,
+    lint="rewrite-connection-unanchored",
+    remote="origin-unchecked",
+    beside=(
+        "origin-unchecked",
+        "rewrite-upgrade-unanchored",
+        "rewrite-method-unchecked",
+        "rewrite-dead-variables",
+    ),
 )
+"""What the copied rule is, wherever it stands."""
+
+WITHOUT_HTTP = Fault(
+    answers(500, marks="AH01144"),
+    lint="module-missing",
+    remote="apache-error",
+    mend=Mend(instead_of=BEHIND),
+)
+"""No mod_proxy_http."""
+
 ECHO = "RewriteRule ^ws/(.*)$ ws://127.0.0.1:8888/$1 [P]\n"
 """The healthy rule's last line."""
 
@@ -108,27 +123,13 @@ FILE_ROWS = [
         "no mod_proxy_http",
         3,
         Site(vhost=ws, without=("proxy_http",)),
-        (
-            Fault(
-                answers(500, marks="AH01144"),
-                lint="module-missing",
-                remote="apache-error",
-                mend=Mend(instead_of=BEHIND),
-            ),
-        ),
+        (WITHOUT_HTTP,),
     ),
     Row(
         "rules without mod_proxy_http",
         3,
         replace(rules(RULES), without=("proxy_http",)),
-        (
-            Fault(
-                answers(500, marks="AH01144"),
-                lint="module-missing",
-                remote="apache-error",
-                mend=Mend(instead_of=BEHIND),
-            ),
-        ),
+        (WITHOUT_HTTP,),
     ),
     Row(
         "rules without any proxy module",
@@ -371,14 +372,7 @@ FILE_ROWS = [
         "the copied rule",
         0,
         rules(COPIED, vhost=""),
-        (
-            Fault(
-                strips_headers,
-                lint="rewrite-connection-unanchored",
-                remote="origin-unchecked",
-                beside=COPIED_BESIDE,
-            ),
-        ),
+        (OF_COPIED,),
         path="/echo",
     ),
     Row(
