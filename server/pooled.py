@@ -64,6 +64,9 @@ def _confine(parent: int, memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     _lower(resource.RLIMIT_AS, memory)
     _lower(resource.RLIMIT_CORE, 0)
+    if os.getpgrp() != os.getpid():
+        # Linux weighs session against session (sched(7), "The autogroup feature"): in its own it takes nothing of the loop's part.
+        os.setsid()
     try:
         os.nice(NICE)
     except PermissionError:  # a sandbox without setpriority(2): slower for the others, and no less safe

@@ -25,7 +25,7 @@ _LARGE = {
     "size": 8000,
     "seconds": 20.0,
 }  # so much that what the kernel keeps for a slow reader is soon full
-_SMALL = {"rate": 20.0, "size": 100, "seconds": 6.0}
+_SMALL = {"rate": 40.0, "size": 100, "seconds": 15.0}  # 1 % of these are six messages, not one
 _FILLER = "\N{GRINNING FACE}".encode()  # ours counts characters, and lets 2,000 in
 _LEAD_SECONDS = 0.3
 _LATE_SECONDS = 2.0
@@ -167,10 +167,10 @@ def _phase(
     if name == "bombs":
         load.call(work_prepare)
     each = [{"speaks": True}, *[{} for _ in load.pids[2:]], {**neighbours}]
-    memory, looked = proc.memory([trial.backend]).pss, _looked(trial)
+    memory, looked = proc.memory(proc.sessions_of(trial.backend)).pss, _looked(trial)
     with trial.watch():
         replies = load.call(work, each, **said)
-    grown = (proc.memory([trial.backend]).pss - memory) / _MIB
+    grown = (proc.memory(proc.sessions_of(trial.backend)).pss - memory) / _MIB
     looks, late, dropped = (now - then for now, then in zip(_looked(trial), looked, strict=True))
     buckets = [sum(reply["buckets"][number] for reply in replies) for number in range(BUCKETS)]
     wanted = sum(reply["wanted"] for reply in replies)

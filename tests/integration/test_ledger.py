@@ -43,7 +43,7 @@ OUT = (
 )
 FAULTS = ("start", "behind", "miscounted", "twice", "missing", "conflicts", "gaps")
 PROCESSES = 2
-REVIVED_AFTER = 0.25  # seconds: RestartSec of the service
+REVIVED_AFTER = 0.1  # seconds: RestartSec of the service
 
 
 @dataclass

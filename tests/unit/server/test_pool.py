@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pytest
 
 from server.pool import JOBS, UNDER_WAY, Busy, JobLost, NotStarted, Pool
-from server.pooled import Rejected
+from server.pooled import NICE, Rejected
 from tests.unit.server.harness import ROOT, SECONDS, until
 from tests.waiting import SECOND
 from tests.waiting import until as wait_until
@@ -66,6 +66,13 @@ async def test_lazy(make: Make) -> None:
     assert children() == []
     assert await pool.run(b"who") == await pool.run(b"who")
     assert len(children()) == 1
+
+
+async def test_apart(make: Make) -> None:
+    """What does the work takes its turn behind us, in a session of its own: the kernel weighs it against ours, not as a part of it."""
+    worker = int(await make().run(b"who"))
+    assert os.getsid(worker) == worker
+    assert os.getpriority(os.PRIO_PROCESS, worker) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
 
 
 async def test_large(make: Make) -> None:
