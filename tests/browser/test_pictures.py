@@ -36,7 +36,6 @@ HAND_OVER = """([kind, data, type, text]) => {
     document.querySelector("#input").dispatchEvent(event);
     return event.defaultPrevented;
 }"""
-LOADED = "(image) => image.complete && image.naturalWidth"
 
 
 def drawn(size: tuple[int, int] = (900, 600), kind: str = "PNG") -> bytes:
@@ -72,10 +71,10 @@ async def test_picked(visit: Visit) -> None:
     await ada.locator("#file").set_input_files(payload(drawn((3000, 2000), "JPEG"), "image/jpeg"))
     image = bob.get_by_role("img", name="The tunnel at night")
     await expect(image).to_be_visible()
-    assert await image.evaluate(LOADED) == 1024
+    await expect(image).to_have_js_property("naturalWidth", 1024)
     await expect(bob.locator(".picture")).to_have_text("The tunnel at night")
     await expect(ada.locator(".own[data-state]")).to_have_count(0)
-    assert await ada.locator(".picture img").evaluate(LOADED) == 1024
+    await expect(ada.locator(".picture img")).to_have_js_property("naturalWidth", 1024)
     await expect(ada.get_by_label("Message", exact=True)).to_have_value("")
 
 

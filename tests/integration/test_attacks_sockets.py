@@ -27,7 +27,7 @@ trusted_proxies: [127.0.0.1/32]
 websockets: [{connections: 60, connections_per_address: 10}]
 """
 FREE = "tls: {mode: none}\nwebsockets: [{connections: 60}]\n"
-TRIES = 3  # a noisy neighbour on the same machine is no attack
+TRIES = 5  # a noisy neighbour on the same machine is no attack
 
 
 async def opened(

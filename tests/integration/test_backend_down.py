@@ -5,6 +5,7 @@ import os
 import signal
 import socket as sockets
 import struct
+import threading
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
@@ -69,6 +70,7 @@ def test_nonsense_is_502(front: Running, path: str, script: Script) -> None:
 
 def test_backend_that_ends_in_a_tunnel(front: Running, path: str) -> None:
     """When the backend resets a tunnel, the client's connection ends at once."""
+    is_open = threading.Event()
 
     def reset(connection: sockets.socket, request: Request) -> None:
         connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
@@ -76,10 +78,12 @@ def test_backend_that_ends_in_a_tunnel(front: Running, path: str) -> None:
         try:
             accepting(connection, request)
         except TimeoutError:
+            is_open.wait(5 * SECOND)
             connection.close()
 
     with scripted(front.backend_port, reset), line(front) as opened:
         assert opened.shake(path).status == 101
+        is_open.set()
         opened.connection.settimeout(SECOND)
         assert opened.connection.recv(1) == b""
 

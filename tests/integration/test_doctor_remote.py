@@ -1,5 +1,6 @@
 """`doctor URL` against real sites: nothing is found where nothing is wrong, and what is wrong has its name, within its time."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from tests.scripted import Request, Script, answering, scripted
 from tests.stacks import Running, running
 from tests.waiting import SECOND
 
-LIMIT = 0.5 * SECOND
+LIMIT = 1
+"""How long the doctor waits for an answer, in units of `SECOND`; shorter than this a healthy server may be silent on a busy machine."""
+
+MOST = 6 * LIMIT + 1
 
 
 def found(examination: Examination) -> list[str]:
@@ -161,7 +165,7 @@ async def test_bad_server(name: str, script: Script) -> None:
     """Whatever a server does, it has its one name, within six limits."""
     (port,) = free_ports(1)
     with scripted(port, script):
-        examination = await timed(f"ws://127.0.0.1:{port}/ws/", 6 * 0.5 + 1, timeout=LIMIT)
+        examination = await timed(f"ws://127.0.0.1:{port}/ws/", MOST, timeout=LIMIT * SECOND)
     assert found(examination) == [name]
 
 
@@ -187,7 +191,7 @@ def listening(first: bytes) -> Iterator[int]:
 async def test_connections_that_nobody_takes(url: str, name: str) -> None:
     """A server without a free worker is told by its silence, by TLS and without."""
     with listening(b"") as port:
-        examination = await timed(url.format(port=port), 6 * 0.5 + 1, timeout=LIMIT)
+        examination = await timed(url.format(port=port), MOST, timeout=LIMIT * SECOND)
     assert found(examination) == [name]
 
 
@@ -216,7 +220,7 @@ async def test_garbage_in_the_place_of_tls() -> None:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         port = server.getsockname()[1]
-        assert found(await timed(f"wss://127.0.0.1:{port}/", 6 * 0.5 + 1, timeout=LIMIT)) == ["tls-failed"]
+        assert found(await timed(f"wss://127.0.0.1:{port}/", MOST, timeout=LIMIT * SECOND)) == ["tls-failed"]
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
 
@@ -279,7 +283,7 @@ async def test_silence(interval: float | None, names: list[str]) -> None:
         own = f"Timeout 1\nProxyPass /ws/ http://127.0.0.1:{port}/ws/ upgrade=websocket timeout=1"
         with front({"localhost": Vhost({"index.html": "page"}, own=own)}) as server:
             url = f"ws://localhost:{server.http_port}/ws/"
-            examination = await timed(url, 5, idle=1.8, any_origin=True)
+            examination = await timed(url, 8, idle=3, any_origin=True)
     assert found(examination) == names
     words = next(check.seen for check in examination.checks if check.name == "idle")
-    assert words.startswith("cut after 1 s" if names else "alive after 2 s")
+    assert re.match("cut after [12] s" if names else "alive after [34] s", words)

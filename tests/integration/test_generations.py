@@ -80,7 +80,7 @@ async def test_each_old_child_ends_within_the_window() -> None:
         assert {code for _, code in closed} == {1012}
         times = sorted(at for at, _ in closed)
         assert times[0] < window / 2 < times[-1] < window + 3 * SECOND
-        until(lambda: not old.keys() & children(stack).keys(), 3)
+        until(lambda: not old.keys() & children(stack).keys(), 10)
 
 
 async def test_nobody_is_sent_away_by_a_start() -> None:

@@ -128,6 +128,7 @@ async def test_a_cable_is_out(machines: list[Machine]) -> None:
         machines[0].host.cut()
         await traffic(ledgers, 1)  # more at once, when it is mended, would be against the limit on rates
         await asyncio.sleep(4)
+        await asyncio.to_thread(until, lambda: " WARNING " in machines[0].log.read_text(), 10)
         machines[0].host.mend()
         await is_complete(ledgers)
     finally:

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from apache.httpd import free_ports
-from tests.stacks import Running, running
+from tests.stacks import Running, held, running
 from tests.waiting import SECOND, until
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
@@ -106,7 +106,7 @@ def test_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every query of the alerts and of the dashboard finds what it asks for, from a real backend behind a real Apache."""
     (target,) = free_ports(1)
     monkeypatch.setenv("WSFRONT_METRICS", f"127.0.0.1:{target}")
-    with running() as stack, prometheus(tmp_path, target) as address:
+    with held(target), running() as stack, prometheus(tmp_path, target) as address:
         until(lambda: bool(ask(address, 'up{job="wsfront"} == 1')), 30)
         left = {COMPARISON.sub("", query) for query in QUERIES}
         # Counters by label begin with what is counted first: only from there on they rise.

@@ -199,7 +199,7 @@ LIVE_ROWS = [
         "a backend that never answers",
         11,
         replace(HEALTHY, backend="deaf"),
-        (Fault(hangs, remote="handshake-hangs", patience=0.3, server="backend-silent", mend=gone(HEALTHY)),),
+        (Fault(hangs, remote="handshake-hangs", patience=1, server="backend-silent", mend=gone(HEALTHY)),),
     ),
     # 13, 14: pages and redirects.
     Row(

@@ -73,7 +73,7 @@ PAIRS = [
                 remote="port-refused",
                 server="server-refused",
             ),
-            Fault(goes_idle, lint="idle-timeout-short", remote="idle-cut", idle=1.5),
+            Fault(goes_idle, lint="idle-timeout-short", remote="idle-cut", idle=3),
         ),
     ),
     Row(

@@ -255,7 +255,7 @@ FILE_ROWS = [
         "an idle socket cut within seconds",
         7,
         replace(passing(PASSING.replace("timeout=120", "timeout=1")), server="Timeout 1"),
-        (Fault(goes_idle, lint="idle-timeout-short", remote="idle-cut", idle=1.5),),
+        (Fault(goes_idle, lint="idle-timeout-short", remote="idle-cut", idle=3),),
     ),
     Row(
         "fewer workers than written",
