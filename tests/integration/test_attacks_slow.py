@@ -161,5 +161,5 @@ def test_memory_of_large_heads_comes_back() -> None:
         for each in lines:
             each.close()
         assert (peak - before) / len(lines) < 1.2  # MiB each: 50 fields of 8190 bytes, kept twice
-        until(lambda: memory(stack) - before < 0.5 * (peak - before))
+        until(lambda: memory(stack) - before < 0.5 * (peak - before), 15)
         stack.allow("AH00566", "AH10159", "AH00484")

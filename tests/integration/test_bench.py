@@ -24,7 +24,7 @@ ALONE = [scenario for scenario in all_scenarios().values() if not scenario.in_ro
 SMALL = Options(connections=SOCKETS, seconds=0.4, hold=0.6, reloads=1)
 pytestmark = [
     pytest.mark.needs("apache"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]  # seconds: some thirty trials, each with fresh processes
 
 
