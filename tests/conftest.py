@@ -1,4 +1,4 @@
-"""What all tests share: the option `--require`, the marker `needs`, and the versions in the report's header.
+"""What all tests share: the option `--require`, the marker `needs`, the versions in the report's header, and time for each example.
 
 Holds no fixture: those live beside the tests that use them.
 """
@@ -10,10 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import needs
 
 _MACHINES = {"hosts": "real Debian systems, as containers", "vagrant": "a virtual machine, by vagrant up"}
+
+# Examples start programs and share two cores: none fails by being slow.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

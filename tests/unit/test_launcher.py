@@ -228,16 +228,18 @@ def test_warm_start_is_quick(project: Project) -> None:
     (project.root / "cli" / "__main__.py").write_text("")
     environment = project.environment | {"PYTHONPATH": str(project.root)}
 
-    def best(*command: Path | str) -> float:
-        def once() -> float:
-            begin = time.perf_counter()
-            subprocess.run(command, env=environment, check=True, cwd="/")
-            return time.perf_counter() - begin
+    def once(*command: Path | str) -> float:
+        begin = time.perf_counter()
+        subprocess.run(command, env=environment, check=True, cwd="/")
+        return time.perf_counter() - begin
 
-        return min(once() for _ in range(10))
-
-    direct = best(project.venv / "bin" / "python", "-m", "cli")
-    assert best(project.root / "wsfront", "render") - direct < 0.05 * SECOND
+    # By turns, so that what else the machine does holds up both.
+    times = [
+        (once(project.venv / "bin" / "python", "-m", "cli"), once(project.root / "wsfront", "render"))
+        for _ in range(20)
+    ]
+    direct, started = map(min, zip(*times, strict=True))
+    assert started - direct < 0.05 * SECOND
 
 
 def test_changed_list_is_installed(project: Project) -> None:

@@ -86,7 +86,7 @@ async def deaf(socket: ServerConnection) -> None:
     """Read nothing."""
     socket.transport.pause_reading()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(socket.wait_closed(), 4 * SECOND)
+        await asyncio.wait_for(socket.wait_closed(), 6 * SECOND)
     socket.transport.abort()
 
 
@@ -124,7 +124,7 @@ async def test_speaks_first() -> None:
 async def test_fault(handler: Handler, names: list[str]) -> None:
     """What goes wrong on a socket has its name."""
     async with serving(handler) as url:
-        examination = await examine(url, any_origin=True, timeout=0.5 * SECOND)
+        examination = await examine(url, any_origin=True, timeout=1 * SECOND)
     assert found(examination) == names
 
 
@@ -141,7 +141,7 @@ async def test_messages_are_for_paths_that_echo() -> None:
         assert not examination.findings
         assert not received
         assert any("messages" in sentence for sentence in examination.not_checked)
-        assert found(await examine(url, any_origin=True, echo=True, timeout=0.3 * SECOND)) == ["echo-broken"]
+        assert found(await examine(url, any_origin=True, echo=True, timeout=1 * SECOND)) == ["echo-broken"]
     assert received
 
 
@@ -150,7 +150,7 @@ async def test_silence() -> None:
 
     async def cut(socket: ServerConnection) -> None:
         reader = asyncio.create_task(socket.recv())
-        await asyncio.wait([reader], timeout=0.5 * SECOND)
+        await asyncio.wait([reader], timeout=1.5 * SECOND)
         reader.cancel()
         socket.transport.abort()
 
@@ -158,8 +158,8 @@ async def test_silence() -> None:
         examination = await examine(url, any_origin=True, idle=5 * SECOND, echo=False)
     assert "idle-cut" in found(examination)
     assert told(examination, "idle").startswith("cut after ")
-    async with serving(echo, ping_interval=0.1 * SECOND, ping_timeout=0.3 * SECOND) as url:
-        examination = await examine(url, any_origin=True, idle=1 * SECOND)
+    async with serving(echo, ping_interval=0.1 * SECOND, ping_timeout=1 * SECOND) as url:
+        examination = await examine(url, any_origin=True, idle=2 * SECOND)
     assert not examination.findings
     assert told(examination, "idle").startswith("alive after ")
 

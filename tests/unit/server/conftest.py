@@ -19,6 +19,8 @@ from tests.redis_server import RedisServer
 from tests.unit.server.harness import ROOT, Launch, Process, Running, Start, running
 from tests.waiting import until
 
+MEMORY = "/dev/shm"  # noqa: S108 (Linux keeps it so)
+
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test on both event loops that the backend may run on."""
@@ -82,16 +84,19 @@ def short_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def redis(short_path: Path) -> Iterator[Callable[..., RedisServer]]:
-    """Give a function that starts a Redis of the test's own."""
+def redis() -> Iterator[Callable[..., RedisServer]]:
+    """Give a function that starts a Redis of the test's own, in memory where there is a place."""
     started: list[RedisServer] = []
+    # Each write waits for the disk, and what others write there may hold it up for seconds.
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="ws", dir=memory) as place:
 
-    def begin(*options: str, password: str = "") -> RedisServer:
-        folder = short_path / str(len(started))
-        folder.mkdir()
-        started.append(RedisServer(folder, *options, password=password))
-        return started[-1]
+        def begin(*options: str, password: str = "") -> RedisServer:
+            folder = Path(place, str(len(started)))
+            folder.mkdir()
+            started.append(RedisServer(folder, *options, password=password))
+            return started[-1]
 
-    yield begin
-    for server in started:
-        server.kill()
+        yield begin
+        for server in started:
+            server.kill()

@@ -288,6 +288,7 @@ async def test_another_version(
     server = redis()
     server.command("ZADD", scripts.PROCESSES, "99999999999999", "2:stranger")
     await join(server)
+    await until(lambda: bool(warnings(caplog)))
     await asyncio.sleep(0.5)
     assert len(warnings(caplog)) == 1
     assert "bus version 2" in warnings(caplog)[0]

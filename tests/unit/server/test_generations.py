@@ -1,12 +1,12 @@
 """Which sockets are sent away when the backend first hears from Apache, and when it hears of a reload."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from apache.httpd import free_ports
 from server.generations import FIRST
 from tests.unit.server.harness import SECONDS, Launch, Process
 
@@ -41,13 +41,6 @@ async def apache(port: int, generation: int) -> AsyncIterator[Apache]:
         yield status
 
 
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def opened(backend: Process) -> connect:
     """Return a socket to be entered."""
     return connect(f"ws://127.0.0.1:{backend.ports[0]}/ws/echo", proxy=None)
@@ -61,7 +54,7 @@ async def is_open(client: ClientConnection) -> bool:
 
 async def test_who_was_there_before_the_first_look(launch: Launch) -> None:
     """When Apache, at its first look, has been reloaded already, who is connected may be of an older generation, and is sent away."""
-    port = free_port()
+    (port,) = free_ports(1)
     backend = launch(WSFRONT_STATUS=f"127.0.0.1:{port}", WSFRONT_DRAIN_WINDOW="0.1")
     async with opened(backend) as client, apache(port, FIRST + 1):
         await asyncio.wait_for(client.wait_closed(), SECONDS)
@@ -70,7 +63,7 @@ async def test_who_was_there_before_the_first_look(launch: Launch) -> None:
 
 async def test_who_came_with_apache(launch: Launch) -> None:
     """When Apache is seen for the first time and was never reloaded, everybody stays."""
-    port = free_port()
+    (port,) = free_ports(1)
     backend = launch(WSFRONT_STATUS=f"127.0.0.1:{port}", WSFRONT_DRAIN_WINDOW="0.1")
     async with opened(backend) as client, apache(port, FIRST) as status:
         await status.looked_at(2)
@@ -79,7 +72,7 @@ async def test_who_came_with_apache(launch: Launch) -> None:
 
 async def test_restarted_backend_sends_nobody_away(launch: Launch) -> None:
     """A backend that starts long after a reload keeps all who come, from the first on, until the next reload."""
-    port = free_port()
+    (port,) = free_ports(1)
     async with apache(port, 3) as status:
         # Apart from this loop, which answers it meanwhile.
         backend = await asyncio.to_thread(

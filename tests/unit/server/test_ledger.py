@@ -9,7 +9,7 @@ import pytest
 
 from tests.ledger import Ledger, closed, is_complete, traffic
 from tests.redis_server import RedisServer
-from tests.unit.server.harness import Launch, Process, until
+from tests.unit.server.harness import SECONDS, Launch, Process, until
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
 
@@ -26,6 +26,12 @@ def latest(processes: list[Process]) -> Callable[[], str]:
     return lambda: f"ws://127.0.0.1:{processes[-1].ports[0]}/ws/chat"
 
 
+async def there(ledgers: list[Ledger]) -> None:
+    """Wait until all have come, and know where they are."""
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(*(ledger.settled() for ledger in ledgers))
+
+
 @pytest.mark.needs("redis")
 async def test_one_of_two_dies(launch: Launch, redis: Callable[..., RedisServer], tmp_path: Path) -> None:
     """Of two processes on one Redis, one is killed under traffic: 0 lines lost, 0 twice, 0 out of order, none missing."""
@@ -40,7 +46,7 @@ async def test_one_of_two_dies(launch: Launch, redis: Callable[..., RedisServer]
     one, two = launch(**bus), launch(**bus)
     ledgers = [Ledger(f"c{number}", address(one, two)) for number in range(6)]
     try:
-        await asyncio.sleep(0.3)
+        await there(ledgers)
         await traffic(ledgers, 1)
         one.end(signal.SIGKILL)
         await traffic(ledgers, 1)
@@ -60,7 +66,7 @@ async def test_redis_is_away(launch: Launch, redis: Callable[..., RedisServer], 
     one, two = launch(**bus), launch(**bus)
     ledgers = [Ledger(f"c{number}", address(one, two)) for number in range(6)]
     try:
-        await asyncio.sleep(0.3)
+        await there(ledgers)
         await traffic(ledgers, 1)
         if end == "dies":
             server.kill()
@@ -86,7 +92,7 @@ async def test_workers_in_one_room(launch: Launch, redis: Callable[..., RedisSer
     one = launch(WSFRONT_BUS="redis", WSFRONT_REDIS=redis().address, WSFRONT_WORKERS="2")
     ledgers = [Ledger(f"c{number}", address(one)) for number in range(6)]
     try:
-        await asyncio.sleep(0.3)
+        await there(ledgers)
         await traffic(ledgers, 1)
         await is_complete(ledgers)
     finally:
@@ -99,7 +105,7 @@ async def test_restarted(launch: Launch, tmp_path: Path) -> None:
     processes = [launch(WSFRONT_HISTORY_FILE=str(kept))]
     ledgers = [Ledger(f"c{number}", latest(processes)) for number in range(4)]
     try:
-        await asyncio.sleep(0.3)
+        await there(ledgers)
         await traffic(ledgers, 1)
         processes[0].end()
         assert kept.stat().st_mode & 0o777 == 0o600
@@ -116,7 +122,7 @@ async def test_memory_is_lost(launch: Launch) -> None:
     processes = [launch()]
     ledgers = [Ledger(f"c{number}", latest(processes)) for number in range(4)]
     try:
-        await asyncio.sleep(0.3)
+        await there(ledgers)
         await traffic(ledgers, 0.5)
         processes[0].end(signal.SIGKILL)
         processes.append(launch())

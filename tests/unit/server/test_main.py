@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import selectors
 import shutil
 import signal
 import socket
@@ -91,7 +92,7 @@ def test_stopping(launch: Launch) -> None:
 
 def test_leaving(launch: Launch) -> None:
     """Told to leave first, it serves old and new sockets as before, ill to who checks, and closes them one by one when the time is over."""
-    backend = launch(WSFRONT_LEAVE_SECONDS="1", WSFRONT_DRAIN_SECONDS="2")
+    backend = launch(WSFRONT_LEAVE_SECONDS="3", WSFRONT_DRAIN_SECONDS="2")
     port = backend.ports[0]
     with ExitStack() as stack:
         socks = [stack.enter_context(open_socket(port)) for _ in range(40)]
@@ -104,12 +105,19 @@ def test_leaving(launch: Launch) -> None:
         assert answer.startswith("HTTP/1.1 503 ")
         assert '"leaving"' in answer
         socks.append(stack.enter_context(open_socket(port)))
-        assert time.monotonic() - started < 1
-        times = []
-        for sock in socks:
-            assert closing(sock, answer=True)[0] == 1012
-            times.append(time.monotonic() - started)
-        assert min(times) > 0.9
+        assert time.monotonic() - started < 3
+        times: list[float] = []
+        with selectors.DefaultSelector() as unclosed:  # which of them goes first is chance
+            for sock in socks:
+                unclosed.register(sock, selectors.EVENT_READ, sock)
+            while len(times) < len(socks):
+                ready = unclosed.select(SECONDS)
+                assert ready
+                for key, _ in ready:
+                    sock = unclosed.unregister(key.fileobj).data
+                    assert closing(sock, answer=True)[0] == 1012
+                    times.append(time.monotonic() - started)
+        assert min(times) > 2.9
         assert max(times) - min(times) > 0.1
         assert backend.popen.wait(SECONDS) == 0
     assert not [line for line in backend.lines if " INFO " not in line]
@@ -171,7 +179,8 @@ def test_port_in_use(launch: Launch) -> None:
 )
 def test_cannot_listen(address: str, expected: str) -> None:
     """Whatever keeps it from listening is one line, and status 1."""
-    status, (line,) = run("--listen", address)
+    # A resolver that nobody answers is given up soon (resolv.conf(5)).
+    status, (line,) = run("--listen", address, RES_OPTIONS="timeout:1 attempts:1")
     assert (status, line.startswith(f"server: cannot listen on {address}: ")) == (1, True)
     assert expected in line
 

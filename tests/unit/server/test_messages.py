@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.messages import (
@@ -96,7 +96,6 @@ def test_refusal_carries_the_ref() -> None:
     assert refusal(json.dumps({"type": "join", "ref": "r" * 65})).ref is None
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text(text: str) -> None:
     """Whatever a frame says, it reads or is refused with a sentence that can be sent."""
@@ -106,7 +105,6 @@ def test_any_text(text: str) -> None:
         encode(str(fault))
 
 
-@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=5))
 def test_any_field(value: Any) -> None:
     """Whatever stands in a field, the message reads or is refused."""

@@ -4,11 +4,13 @@ import asyncio
 import json
 import signal
 import socket
+from contextlib import ExitStack, suppress
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 
+from apache.httpd import free_ports
 from server.environment import load
 from server.settings import Address, SettingsError
 from tests.unit.server.harness import SECONDS, Launch
@@ -16,11 +18,14 @@ from tests.unit.server.harness import SECONDS, Launch
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def free_port() -> int:
-    """Name a port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+def free_port(count: int = 1) -> int:
+    """Name a port that nobody has, the first of so many in a row."""
+    while True:
+        (first,) = free_ports(1)
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 async def ask(port: int, line: str = "GET /metrics HTTP/1.1") -> tuple[str, str]:
@@ -148,7 +153,7 @@ def test_ports_beyond_the_last() -> None:
 
 async def test_each_worker(launch: Launch) -> None:
     """Each of several workers tells its own, at one port after the other, and of its share of the connections."""
-    metrics = free_port()
+    metrics = free_port(2)
     process = launch(
         WSFRONT_METRICS=f"127.0.0.1:{metrics}",
         WSFRONT_WORKERS="2",

@@ -175,7 +175,7 @@ def test_tells(activate: Activate, port: socket.socket, listener: tuple[Listener
 def test_watchdog(activate: Activate, port: socket.socket, listener: tuple[Listener, str]) -> None:
     """It gives a sign of life within the watchdog's time, again and again, and none where it is not asked to."""
     ear, address = listener
-    limit = SECOND
+    limit = 2 * SECOND
     activate(port, NOTIFY_SOCKET=address, WATCHDOG_USEC=str(int(limit * 1_000_000)))
     ear.hear("WATCHDOG=1")
     for _ in range(3):
@@ -288,8 +288,10 @@ def test_restart_under_load(activate: Activate, port: socket.socket, absent: str
 @pytest.mark.parametrize("command", [(), ("--exec", "cat")])
 def test_idle_exit(activate: Activate, port: socket.socket, command: tuple[str, ...]) -> None:
     """Nobody there for so long, and it ends; whoever comes next finds the port open, and is served by the next process."""
-    backend = activate(port, *command, WSFRONT_EXIT_WHEN_IDLE="1")
-    with open_socket(number_of(port), "/ws/"):
+    with socket.create_connection(("127.0.0.1", number_of(port)), SECONDS) as early:
+        early.sendall(handshake("/ws/"))
+        backend = activate(port, *command, WSFRONT_EXIT_WHEN_IDLE="1")
+        assert read_head(early).startswith(b"HTTP/1.1 101")
         with pytest.raises(subprocess.TimeoutExpired):
             backend.popen.wait(2)
         assert backend.popen.poll() is None

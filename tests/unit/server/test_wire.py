@@ -240,11 +240,20 @@ async def test_pings_without_end(start: Start, caplog: pytest.LogCaptureFixture)
     (victim,) = here.backend.live
     ping = b"\x89\xfd\x00\x00\x00\x00" + b"p" * 125
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(TimeoutError):
+
+    async def ping_on() -> None:
         for _ in range(1000):
-            await asyncio.wait_for(loop.sock_sendall(sock, ping * 1000), SECOND)
+            await loop.sock_sendall(sock, ping * 1000)
             assert victim.transport.get_write_buffer_size() < 2 << 20
+
+    pinging = asyncio.create_task(ping_on())
+    await until(lambda: victim._choked or pinging.done())
+    await asyncio.wait([pinging], timeout=SECOND)
+    assert not pinging.done()
     assert victim._choked
+    assert victim.transport.get_write_buffer_size() < 2 << 20
+    pinging.cancel()
+    await asyncio.wait([pinging])
     reset(sock)
     await healthy(here, caplog)
 
