@@ -202,15 +202,12 @@ async def test_full_means_come_back_and_not_hang() -> None:
             assert int(caught.value.response.headers["Retry-After"]) > 0
             return time.monotonic() - started
 
-        slowest = []
-        for _ in range(5):
+        for _ in range(3):
             took = asyncio.gather(*(refused() for _ in range(100)))
             started = time.monotonic()
             page = await asyncio.to_thread(ask, stack, "/")
             assert page.status == 200
-            slowest.append(max(time.monotonic() - started, *await took))
-        # All hundred clients share a processor with Apache: one that is busy otherwise makes a round slower, and none faster.
-        assert min(slowest) < SECOND
-        assert max(slowest) < 5 * SECOND
+            assert time.monotonic() - started < SECOND
+            assert max(await took) < SECOND
         await answer(sockets)
         await closed(sockets)
