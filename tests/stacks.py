@@ -36,6 +36,14 @@ MEMBER_OUT = (
 )
 """What Apache's log may say of a balanced backend that is gone, and is back."""
 
+ABANDONED = (
+    "AH00957",  # connection refused
+    "AH01114",  # so no answer
+    "AH01102",  # a connection that the backend closed
+    "AH00898",  # so no answer
+)
+"""What it may say as all is stopped, where clients that gave up still wait in its queue: their requests come to a backend that ends."""
+
 
 class Running:
     """Hold a stack while it runs, its ports, and the AH numbers that a test has announced."""

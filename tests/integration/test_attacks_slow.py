@@ -15,7 +15,7 @@ from apache import capacity
 from tests.attackers import ADDRESS, HTTP, TLS, half_open, memory
 from tests.namespaces import command, network
 from tests.raw import Line, ask, line
-from tests.stacks import Running, running
+from tests.stacks import ABANDONED, Running, running
 from tests.waiting import SECOND, until
 
 pytestmark = pytest.mark.needs("apache")
@@ -88,7 +88,7 @@ def test_more_half_open_than_workers(words: str) -> None:
             assert page(stack, (HANDSHAKE + 3) * SECOND) is not None
             assert page(stock, SECOND) is None
         for each in (stack, stock):
-            each.allow(*FULL)
+            each.allow(*FULL, *ABANDONED)
 
 
 @pytest.mark.needs("nft", "namespaces")
@@ -106,7 +106,7 @@ def test_who_comes_back_is_stopped_by_the_firewall_alone() -> None:
             # Those that were there before the rules end by their timeouts: half of them waited in the queue for the others.
             until(lambda: established(stack.https_port) <= 20, 6 * HANDSHAKE)
             assert None not in [page(stack, SECOND) for _ in range(5)]
-        stack.allow(*FULL)
+        stack.allow(*FULL, *ABANDONED)
 
 
 async def test_open_sockets_and_slow_uploads_go_on() -> None:
