@@ -92,7 +92,10 @@ async def test_block(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     other, victim = await here.connect(), await here.connect()
     pid = int(await ask(victim, "pid"))
     await victim.send("block")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     assert await ask(other, "hello") == "hello"
+    assert loop.time() - began < 1
     assert is_alive(pid)
     await victim.close()
     await until(lambda: not is_alive(pid) and here.backend.open == 1)
