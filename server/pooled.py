@@ -3,6 +3,7 @@
 A frame is four bytes of length, then the bytes; the first byte of an answer says what it is. Knows nothing of what the jobs do.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -10,12 +11,14 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 LENGTH = struct.Struct("!I")
 DONE, REJECTED = b"+", b"-"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NICE = 10
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
 class Rejected(Exception):  # noqa: N818  # an answer to who sent the job, not an error of ours
@@ -65,12 +68,14 @@ def _confine(parent: int, memory: int) -> None:
     _lower(resource.RLIMIT_AS, memory)
     _lower(resource.RLIMIT_CORE, 0)
     if os.getpgrp() != os.getpid():
-        # Linux weighs session against session (sched(7), "The autogroup feature"): in its own it takes nothing of the loop's part.
         os.setsid()
     try:
         os.nice(NICE)
     except PermissionError:  # a sandbox without setpriority(2): slower for the others, and no less safe
         sys.stderr.write("this process may not lower its priority; allow setpriority(2)\n")
+    # Linux weighs session against session, and a process only within its own (sched(7), "The autogroup feature").
+    with contextlib.suppress(OSError):  # it does not, or not now
+        AUTOGROUP.write_text(str(NICE))
 
 
 def _lower(limit: int, most: int, *, soft_only: bool = False) -> None:

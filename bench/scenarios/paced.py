@@ -19,7 +19,8 @@ _ATTEMPTS = 3
 _TRIED = 3  # rates in any case
 _LEAD_SECONDS = 0.2
 _LATE_SECONDS = 1.0
-BUCKETS = 1000  # of a millisecond each; what took longer is in the last
+_PER_MILLISECOND = 10
+BUCKETS = 1000 * _PER_MILLISECOND  # what took longer than a second is in the last
 
 
 class Timing(Ears):
@@ -32,7 +33,7 @@ class Timing(Ears):
 
     def note(self, seconds: float) -> None:
         """Count a line."""
-        self.buckets[min(BUCKETS - 1, int(seconds * 1000))] += 1
+        self.buckets[min(BUCKETS - 1, int(seconds * 1000 * _PER_MILLISECOND))] += 1
         self.late += seconds > _LIMIT_SECONDS
 
 
@@ -114,7 +115,7 @@ def percentile_of(buckets: list[int], wanted: int, share: float) -> float:
     for number, count in enumerate(buckets[:-1], 1):
         heard += count
         if heard >= share * wanted > 0:
-            return float(number)
+            return number / _PER_MILLISECOND
     return math.inf
 
 

@@ -21,10 +21,11 @@ DEFLATE = 12
 
 
 class Clock:
-    """A loop by whose time a group runs, and a test says what time it is."""
+    """A loop by whose time a group runs, and a test says what time it is, and how long the processor has worked for us."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.worked = 0.0
         self.calls: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
 
     def time(self) -> float:
@@ -45,8 +46,9 @@ class Clock:
         """Run what is due."""
         due = [call for call in self.calls if call[0] <= self.now]
         self.calls = [call for call in self.calls if call not in due]
-        for _, callback, arguments in due:
-            callback(*arguments)
+        with mock.patch("server.fanout.thread_time", side_effect=lambda: self.worked):
+            for _, callback, arguments in due:
+                callback(*arguments)
 
     def run(self) -> None:
         """Run what is due now, and what that calls for now."""
@@ -153,6 +155,7 @@ def test_window() -> None:
 
     def take_long() -> None:
         clock.now += took
+        clock.worked += took
 
     wires = [Pretended(tells=take_long) for _ in range(2 * SLICE)]
     for wire in wires:
@@ -183,6 +186,40 @@ def test_window() -> None:
         for wire in wires:
             assert len(wire.writes) == 1
             wire.writes.clear()
+
+
+def test_rest() -> None:
+    """What comes within the window of a round waits for the rest of it, and not for a window more."""
+    clock = Clock()
+    group = clock.group()
+    wire = Pretended()
+    group.add(wire.wire)
+    group._window, group._rested = WINDOW_MOST, clock.now
+    clock.now += WINDOW_MOST * 0.75
+    group.send("x")
+    clock.now += WINDOW_MOST * 0.25 - 1e-9
+    clock.run()
+    assert not wire.writes
+    clock.now += 2e-9
+    clock.run()
+    assert wire.writes
+
+
+def test_others_work() -> None:
+    """A round in whose midst others have the processor makes the window no longer than one that has it alone."""
+    clock = Clock()
+    group = clock.group()
+
+    def be_held_up() -> None:
+        clock.now += 1.0
+        clock.worked += 0.000_1
+
+    wires = [Pretended(tells=be_held_up) for _ in range(40)]
+    for wire in wires:
+        group.add(wire.wire)
+    group.send("to all")
+    clock.run()
+    assert group._window == pytest.approx((1 + REST) * 0.004)
 
 
 def test_much_is_pending() -> None:

@@ -60,6 +60,12 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+def weight_of_session(pid: int) -> str:
+    """Return what the kernel tells of how a process's session is weighed (sched(7))."""
+    file = Path(f"/proc/{pid}/autogroup")
+    return file.read_text() if file.exists() else ""
+
+
 async def test_lazy(make: Make) -> None:
     """Nothing runs until there is work, and the process that did some does the next."""
     pool = make(size=2)
@@ -73,6 +79,8 @@ async def test_apart(make: Make) -> None:
     worker = int(await make().run(b"who"))
     assert os.getsid(worker) == worker
     assert os.getpriority(os.PRIO_PROCESS, worker) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+    if told := weight_of_session(worker):  # nothing where the kernel groups nothing
+        assert told.endswith(f" nice {NICE}\n")
 
 
 async def test_large(make: Make) -> None:
