@@ -148,7 +148,7 @@ def test_one_write() -> None:
 
 
 def test_window() -> None:
-    """A group that was idle is written to at once; else a round is spread over five times what the last one took, 60 ms at most."""
+    """A group that was idle is written to at once; else a round is spread over ten times what the last one took, 60 ms at most."""
     clock = Clock()
     group = clock.group()
     took = 0.0
