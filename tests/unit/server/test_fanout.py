@@ -148,7 +148,7 @@ def test_one_write() -> None:
 
 
 def test_window() -> None:
-    """A group that was idle is written to at once; else a round is spread over five times what the last one took, 0.12 ms a socket at the least, 60 ms at most."""
+    """A group that was idle is written to at once; else a round takes five times the last one's work, and no more than 60 ms."""
     clock = Clock()
     group = clock.group()
     took = 0.0
