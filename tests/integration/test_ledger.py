@@ -2,8 +2,8 @@
 
 Small by default. In full size it is a measurement for an idle machine, printed with `-s`:
 
-    WSFRONT_LEDGER="sockets=1000 rate=100 restarts=10 kills=5 reloads=10 spacing=16 gap=2" \\
-        ./wsfront test tests/integration/test_ledger.py -s
+    export WSFRONT_LEDGER="sockets=1000 rate=100 restarts=10 kills=5 reloads=10 spacing=16 gap=2"
+    ./wsfront test tests/integration/test_ledger.py -s
 """
 
 import itertools
