@@ -16,7 +16,7 @@ from .wire import PENDING_MOST, Wire
 # Seconds over which a round goes at the most. With 1,000 sockets a round costs Apache 40 ms of a core, whatever it carries: from 20
 # messages a second on, two cores were 75 % busy at 0.05 and 53 % at 0.07; and 99 % shall be there within 0.1.
 WINDOW_MOST = 0.06
-# Seconds for each socket over which a round goes at the least: what backend, proxy and client did for one took 80 microseconds of a core.
+# Seconds for each socket over which a round goes at the least: what backend, proxy and client did for one took 95 microseconds of a core.
 WINDOW_EACH = 0.000_12
 # Times as long as writing to all took of the processor, none is written to: a fifth of our time at most goes into it. The clock would
 # not do: where another program has the other core, readers that a write wakes run in the midst of a round, and it looks four times
