@@ -121,12 +121,12 @@ class Group:
         elif self._handle is None:
             self._next = self._end - 1
             rest = self._rested + self._window - self._loop.time()
-            pace = 0.0
             if rest > 0:
                 pace = self._pace_of(len(self._at))
+                self._go_on(min(rest, pace), pace)
             else:
                 self._newcomers = 0  # however many: they came while nothing was said
-            self._go_on(min(rest, pace), pace)
+                self._go_on(0.0, 0.0)
         elif self._waits and self._end - self._next >= ENOUGH:
             self._handle.cancel()
             self._go_on(0.0, 0.0)
